@@ -1,0 +1,1 @@
+//! Who is calling: from headers to a verified token.

@@ -1,0 +1,1 @@
+//! Cards: which places are replaced, and how nothing else is touched.

@@ -1,0 +1,1 @@
+//! Cross-origin access for EHRs that run in a browser.

@@ -1,0 +1,1 @@
+//! What a request says about itself, read in one pass.

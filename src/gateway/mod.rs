@@ -1,0 +1,11 @@
+//! The two ways through: a call to a service, and a link that a clinician opens.
+
+pub mod auth;
+pub mod limit;
+pub mod inspect;
+pub mod upstream;
+pub mod tokens;
+pub mod cards;
+pub mod outcomes;
+pub mod cors;
+pub mod opening;

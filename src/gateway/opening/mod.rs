@@ -1,0 +1,1 @@
+//! A clinician opens a link.

@@ -1,0 +1,1 @@
+//! The body of a feedback call: its entries, and each entry alone.

@@ -1,0 +1,1 @@
+//! What leaves the gateway in place of a link or an id.

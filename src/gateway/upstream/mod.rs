@@ -1,0 +1,1 @@
+//! The call to the legacy service.

@@ -1,0 +1,1 @@
+//! Finding places in a JSON text and replacing only these.

@@ -1,0 +1,1 @@
+//! The keys that seal links, vouch for ids and sign.

@@ -1,0 +1,21 @@
+//! hookgate stands in front of CDS Hooks services that cannot tell who is calling them.
+//!
+//! The modules below stand in floor order: a module names only what stands above it. The list is
+//! also the reading order, and inside [`gateway`] it is the order in which a request meets the steps.
+
+// -- ground --------------------------------------------------------------------------------------
+pub mod clock;
+pub mod entropy;
+pub mod units;
+pub mod names;
+pub mod store;
+pub mod keyring;
+pub mod json;
+pub mod readiness;
+pub mod peer;
+pub mod outbound;
+// -- the ways through ----------------------------------------------------------------------------
+pub mod gateway;
+// -- the doors -----------------------------------------------------------------------------------
+pub mod doors;
+pub mod health;

@@ -1,0 +1,2 @@
+//! hookgate, as a program.
+fn main() {}

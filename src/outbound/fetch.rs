@@ -1,0 +1,1 @@
+//! Fetching a small document from a server that may be hostile.

@@ -1,0 +1,4 @@
+//! Connections that hookgate itself opens.
+
+pub mod fetch;
+pub mod roots;

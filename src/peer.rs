@@ -1,0 +1,1 @@
+//! Whom a connection comes from, and whom to believe about it.

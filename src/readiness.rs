@@ -1,0 +1,1 @@
+//! What is still missing before calls can be answered.

@@ -1,0 +1,112 @@
+//! Quantities as an ops person writes them in a configuration file: `"5m"`, `"8MiB"`.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A length of time, written as `"30s"`, `"5m"`, `"1h 30m"` or `"250ms"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Period(Duration);
+
+impl Period {
+    /// A period of whole seconds.
+    pub const fn secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+
+    /// A period of milliseconds.
+    pub const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
+    /// The same as the standard library's type.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Period {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let signed: jiff::SignedDuration = text.parse().map_err(|_| {
+            format!("{text:?} is not a length of time; write \"30s\", \"5m\", \"1h\" or \"250ms\"")
+        })?;
+        Duration::try_from(signed)
+            .map(Self)
+            .map_err(|_| format!("{text:?} is negative; a length of time cannot be"))
+    }
+}
+
+impl From<Period> for String {
+    fn from(period: Period) -> Self {
+        period.to_string()
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::SignedDuration::try_from(self.0) {
+            Ok(signed) => write!(f, "{signed:#}"),
+            Err(_) => write!(f, "{}s", self.0.as_secs()),
+        }
+    }
+}
+
+/// A number of bytes, written as `"64KiB"`, `"8MiB"` or a plain number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ByteSize(bytesize::ByteSize);
+
+impl ByteSize {
+    /// That many KiB.
+    pub const fn kib(kib: u64) -> Self {
+        Self(bytesize::ByteSize::kib(kib))
+    }
+
+    /// That many MiB.
+    pub const fn mib(mib: u64) -> Self {
+        Self(bytesize::ByteSize::mib(mib))
+    }
+
+    /// In bytes, as lengths in memory are counted.
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0.as_u64()).unwrap_or(usize::MAX)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_prints_periods() {
+        for (text, secs) in [("30s", 30), ("5m", 300), ("1h 30m", 5400), ("1h", 3600)] {
+            let period = Period::try_from(text.to_owned()).unwrap();
+            assert_eq!(period.get(), Duration::from_secs(secs));
+            assert_eq!(Period::try_from(period.to_string()).unwrap(), period);
+        }
+        assert_eq!(Period::secs(300).to_string(), "5m");
+        for bad in ["", "5", "-5m", "5 parsecs"] {
+            assert!(Period::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reads_and_prints_sizes() {
+        let size: ByteSize = serde_json::from_str("\"8MiB\"").unwrap();
+        assert_eq!(size, ByteSize::mib(8));
+        assert_eq!(size.bytes(), 8 * 1024 * 1024);
+        assert_eq!(serde_json::from_str::<ByteSize>("4096").unwrap(), ByteSize::kib(4));
+        let printed = serde_json::to_string(&size).unwrap();
+        assert_eq!(serde_json::from_str::<ByteSize>(&printed).unwrap(), size, "{printed}");
+    }
+}
