@@ -8,6 +8,7 @@ pub mod clock;
 pub mod entropy;
 pub mod units;
 pub mod names;
+pub mod body;
 pub mod store;
 pub mod keyring;
 pub mod json;
