@@ -1,5 +1,6 @@
 //! The two ways through: a call to a service, and a link that a clinician opens.
 
+pub mod route;
 pub mod auth;
 pub mod limit;
 pub mod inspect;
