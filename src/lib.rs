@@ -9,6 +9,7 @@ pub mod entropy;
 pub mod units;
 pub mod names;
 pub mod body;
+pub mod record;
 pub mod store;
 pub mod keyring;
 pub mod json;

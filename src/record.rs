@@ -1,0 +1,211 @@
+//! One line and one count per request.
+//!
+//! A [`Record`] is filled on a request's way and closed once, by the outermost function. It has no
+//! field for a token, a body, a patient datum or a link's target: what cannot be recorded cannot leak.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::clock::Clock;
+use crate::names::{ClientId, HookInstance, RequestId, ServiceId, Tenant};
+
+/// What is told about one request.
+#[derive(Debug)]
+pub struct Record {
+    /// Names the request here, in the answer and towards the upstream.
+    pub id: RequestId,
+    /// Whom the request came from, behind trusted proxies.
+    pub address: IpAddr,
+    /// The method.
+    pub method: Method,
+    /// The way's name, `none` where there is no such way.
+    pub way: &'static str,
+    /// The service that was called.
+    pub service: Option<ServiceId>,
+    /// The client that the token named, once its issuer is known.
+    pub client: Option<ClientId>,
+    /// The token's tenant, once verified.
+    pub tenant: Option<Tenant>,
+    /// Which audience rule matched.
+    pub audience_rule: Option<&'static str>,
+    /// The hook, once read.
+    pub hook: Option<String>,
+    /// The request's hookInstance, once read.
+    pub hook_instance: Option<HookInstance>,
+    /// The stable code of a refusal, as the caller sees it.
+    pub code: Option<&'static str>,
+    /// The exact reason of a refusal, for the operator only.
+    pub reason: Option<&'static str>,
+    /// What was expected and what came, where that helps and holds no secret.
+    pub detail: Option<String>,
+    /// What a check in observe mode would have refused.
+    pub observed: Vec<&'static str>,
+    /// How long the upstream took.
+    pub upstream: Duration,
+    /// Links replaced by tokens.
+    pub links_sealed: usize,
+    /// Links dropped by policy.
+    pub links_dropped: usize,
+    started: Duration,
+}
+
+impl Record {
+    /// Opens the record of a request that came now.
+    pub fn open(id: RequestId, address: IpAddr, method: Method, clock: &dyn Clock) -> Self {
+        Self {
+            id,
+            address,
+            method,
+            way: "none",
+            service: None,
+            client: None,
+            tenant: None,
+            audience_rule: None,
+            hook: None,
+            hook_instance: None,
+            code: None,
+            reason: None,
+            detail: None,
+            observed: Vec::new(),
+            upstream: Duration::ZERO,
+            links_sealed: 0,
+            links_dropped: 0,
+            started: clock.monotonic(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    way: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    way: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WayLabels {
+    way: &'static str,
+}
+
+/// Closes records: writes the line, counts the request.
+#[derive(Debug)]
+pub struct Recorder {
+    clock: Arc<dyn Clock>,
+    requests: Family<RequestLabels, Counter>,
+    refusals: Family<ReasonLabels, Counter>,
+    observed: Family<ReasonLabels, Counter>,
+    sealed: Counter,
+    dropped: Counter,
+    added: Family<WayLabels, Histogram>,
+}
+
+/// Seconds; the whole call's budget is half a second, so most of the buckets lie far below.
+const ADDED_BUCKETS: [f64; 12] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+
+impl Recorder {
+    /// A recorder that counts in `registry`.
+    pub fn new(clock: Arc<dyn Clock>, registry: &mut Registry) -> Self {
+        let recorder = Self {
+            clock,
+            requests: Family::default(),
+            refusals: Family::default(),
+            observed: Family::default(),
+            sealed: Counter::default(),
+            dropped: Counter::default(),
+            added: Family::new_with_constructor(|| Histogram::new(ADDED_BUCKETS)),
+        };
+        registry.register(
+            "hookgate_requests",
+            "Requests by way and status",
+            recorder.requests.clone(),
+        );
+        registry.register(
+            "hookgate_refusals",
+            "Refusals by way and exact reason",
+            recorder.refusals.clone(),
+        );
+        registry.register(
+            "hookgate_observed",
+            "What checks in observe mode would have refused",
+            recorder.observed.clone(),
+        );
+        registry.register(
+            "hookgate_links_sealed",
+            "Card links replaced by tokens",
+            recorder.sealed.clone(),
+        );
+        registry.register(
+            "hookgate_links_dropped",
+            "Card links dropped by policy",
+            recorder.dropped.clone(),
+        );
+        registry.register(
+            "hookgate_added_seconds",
+            "Time spent in the gateway, the upstream's not counted",
+            recorder.added.clone(),
+        );
+        recorder
+    }
+
+    /// Closes `record`: the answer with `status` and `bytes` of body is ready.
+    pub fn close(&self, record: &Record, status: StatusCode, bytes: usize) {
+        let total = self.clock.monotonic().saturating_sub(record.started);
+        let added = total.saturating_sub(record.upstream);
+        self.count(record, status, added);
+        tracing::info!(
+            target: "hookgate::access",
+            request = %record.id,
+            address = %record.address,
+            method = %record.method,
+            way = record.way,
+            status = status.as_u16(),
+            code = record.code,
+            reason = record.reason,
+            detail = record.detail.as_deref(),
+            client = record.client.as_ref().map(ClientId::as_str),
+            tenant = record.tenant.as_ref().map(Tenant::as_str),
+            service = record.service.as_ref().map(ServiceId::as_str),
+            audience = record.audience_rule,
+            hook = record.hook.as_deref(),
+            hook_instance = record.hook_instance.map(tracing::field::display),
+            observed = (!record.observed.is_empty()).then(|| record.observed.join(",")),
+            links_sealed = record.links_sealed,
+            links_dropped = record.links_dropped,
+            bytes,
+            upstream_us = micros(record.upstream),
+            added_us = micros(added),
+        );
+    }
+
+    fn count(&self, record: &Record, status: StatusCode, added: Duration) {
+        let way = record.way;
+        self.requests.get_or_create(&RequestLabels { way, status: status.as_u16() }).inc();
+        if let Some(reason) = record.reason {
+            self.refusals.get_or_create(&ReasonLabels { way, reason }).inc();
+        }
+        for reason in &record.observed {
+            self.observed.get_or_create(&ReasonLabels { way, reason }).inc();
+        }
+        self.sealed.inc_by(u64::try_from(record.links_sealed).unwrap_or(u64::MAX));
+        self.dropped.inc_by(u64::try_from(record.links_dropped).unwrap_or(u64::MAX));
+        self.added.get_or_create(&WayLabels { way }).observe(added.as_secs_f64());
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
