@@ -1,0 +1,5 @@
+//! The whole story in one process, over real sockets, with nothing to prepare.
+
+pub mod server;
+pub mod service;
+pub mod ehr;
