@@ -1,16 +1,22 @@
 //! A sample EHR: its own key, a server for the public half, and calls signed as CDS Hooks 2.0 says.
 
 use std::io;
+use std::sync::Arc;
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::clock::UnixTime;
+use crate::clock::{Clock, UnixTime};
 use crate::demo::server;
 use crate::demo::server::Server;
+use crate::entropy::Entropy;
+use crate::names::RequestId;
 
 /// The sample EHR's key id.
 pub const KID: &str = "sample-key-1";
@@ -93,12 +99,12 @@ impl SampleEhr {
     ///
     /// # Errors
     /// [`EhrError`]
-    pub async fn start() -> Result<Self, EhrError> {
+    pub async fn start(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, EhrError> {
         let key = SigningKey::generate(KID)?;
-        let jwks = key.jwks();
-        let server = Server::start(move |_| {
-            let jwks = jwks.clone();
-            async move { server::json(200, jwks) }
+        let signer = key.clone();
+        let server = Server::start(move |request| {
+            let reply = serve(&request, &signer, clock.as_ref(), entropy.as_ref());
+            async move { reply }
         })
         .await?;
         Ok(Self { key, server })
@@ -119,12 +125,9 @@ impl SampleEhr {
         &self.key
     }
 
-    /// The claims of a call to `audience` at `now` (CDS Hooks 2.0, JSON Web Token), valid for five minutes.
+    /// The claims of a call to `audience` at `now`.
     pub fn claims(&self, audience: &str, now: UnixTime, jti: &str) -> Value {
-        json!({
-            "iss": self.issuer(), "aud": audience, "jti": jti,
-            "iat": now.secs(), "exp": now.secs().saturating_add(300),
-        })
+        claims(&self.issuer(), audience, now, jti)
     }
 
     /// A signed token for a call to `audience` at `now`.
@@ -134,6 +137,45 @@ impl SampleEhr {
     pub fn token(&self, audience: &str, now: UnixTime, jti: &str) -> Result<String, EhrError> {
         self.key.sign(&self.claims(audience, now, jti), Some(&self.jwks_url()))
     }
+}
+
+/// The claims of a call (CDS Hooks 2.0, JSON Web Token), valid for five minutes.
+fn claims(issuer: &str, audience: &str, now: UnixTime, jti: &str) -> Value {
+    json!({
+        "iss": issuer, "aud": audience, "jti": jti,
+        "iat": now.secs(), "exp": now.secs().saturating_add(300),
+    })
+}
+
+/// The public keys, and `/token?aud=…`, where somebody who tries things out gets a fresh token.
+fn serve(
+    request: &Request<Bytes>,
+    key: &SigningKey,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Response<Full<Bytes>> {
+    if request.uri().path() != "/token" {
+        return server::json(200, key.jwks());
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let audience = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "aud");
+    let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let (Some((_, audience)), Some(host)) = (audience, host) else {
+        return server::answer(
+            400,
+            "text/plain",
+            "ask for /token?aud=<URL to be called>".to_owned(),
+        );
+    };
+    let now = clock.now();
+    let token = RequestId::new(now, entropy).ok().and_then(|jti| {
+        let claims = claims(&format!("http://{host}/fhir"), &audience, now, &jti.to_string());
+        key.sign(&claims, None).ok()
+    });
+    token.map_or_else(
+        || server::answer(500, "text/plain", "no token could be signed".to_owned()),
+        |token| server::answer(200, "text/plain", token),
+    )
 }
 
 /// The body of a `patient-view` call about a sample patient.

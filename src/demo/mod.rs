@@ -3,3 +3,6 @@
 pub mod server;
 pub mod service;
 pub mod ehr;
+pub mod client;
+pub mod stage;
+pub mod story;
