@@ -1,1 +1,0 @@
-//! How often somebody may come.

@@ -1,0 +1,346 @@
+//! How often somebody may come.
+//!
+//! Before authentication an address is limited, after it a client and a client's calls to one
+//! service. A check never waits and never fails: it passes or says how long to stay away. What is
+//! held is bounded, whoever comes.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::Quota;
+
+use crate::clock::Clock;
+use crate::names::ClientId;
+use crate::names::ServiceId;
+
+mod settings;
+mod metrics;
+mod buckets;
+
+pub use crate::gateway::limit::metrics::{Limit, Metrics};
+pub use crate::gateway::limit::settings::{ClientSettings, Mode, Rate, Settings, SettingsError};
+
+use crate::gateway::limit::buckets::{Buckets, Left, Wait};
+use crate::gateway::limit::metrics::Outcome;
+use crate::gateway::limit::settings::{Quotas, window};
+
+/// The figures of the limit that was asked, for a `RateLimit-Policy` field
+/// (draft-ietf-httpapi-ratelimit-headers-10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// `q`: how many may come in a window.
+    pub quota: u32,
+    /// `w`: in how long an empty bucket is full again.
+    pub window: Duration,
+}
+
+impl Policy {
+    fn of(quota: Quota) -> Self {
+        Self { quota: quota.burst_size().get(), window: window(quota) }
+    }
+
+    /// `w` in whole seconds, rounded up, at least 1.
+    pub fn window_secs(self) -> u64 {
+        whole_secs(self.window)
+    }
+}
+
+/// Leave to go on. Only a check makes one.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    standing: Option<Standing>,
+}
+
+/// How the limit that was asked stands, for a `RateLimit` field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which one.
+    pub limit: Limit,
+    /// Its figures.
+    pub policy: Policy,
+    /// `r`: how many more would pass now.
+    pub remaining: u32,
+}
+
+impl Passed {
+    /// How the tightest limit that was asked stands; nothing where limits are off or only observed.
+    pub const fn standing(&self) -> Option<Standing> {
+        self.standing
+    }
+}
+
+/// Too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("over the limit {which}, {} s to wait", self.retry_after_secs())]
+pub struct Limited {
+    which: Limit,
+    retry_after: Duration,
+    policy: Policy,
+}
+
+impl Limited {
+    /// Which limit said so. For the log; the caller need not know.
+    pub const fn which(&self) -> Limit {
+        self.which
+    }
+
+    /// How long until the next one would pass.
+    pub const fn retry_after(&self) -> Duration {
+        self.retry_after
+    }
+
+    /// The same in whole seconds for `Retry-After` (RFC 9110 section 10.2.3), rounded up, at least 1.
+    pub fn retry_after_secs(&self) -> u64 {
+        whole_secs(self.retry_after)
+    }
+
+    /// The limit's figures.
+    pub const fn policy(&self) -> Policy {
+        self.policy
+    }
+}
+
+fn whole_secs(duration: Duration) -> u64 {
+    let up = u64::from(duration.subsec_nanos() > 0);
+    duration.as_secs().saturating_add(up).max(1)
+}
+
+/// An address as limits see it: IPv6 by its /64, which is what one subscriber has.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => {
+            let prefix = u128::from(v6) & (u128::MAX << 64);
+            IpAddr::V6(Ipv6Addr::from(prefix))
+        }
+    }
+}
+
+/// One kind of limit, with what some clients have instead of the general figure.
+#[derive(Debug)]
+struct PerClient {
+    general: Arc<Buckets>,
+    own: HashMap<ClientId, Arc<Buckets>>,
+}
+
+impl PerClient {
+    fn of(&self, client: &ClientId) -> &Buckets {
+        self.own.get(client).unwrap_or(&self.general)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Buckets>> {
+        std::iter::once(&self.general).chain(self.own.values())
+    }
+}
+
+/// All limits of this process.
+#[derive(Debug)]
+pub struct Limits {
+    mode: Mode,
+    address: Arc<Buckets>,
+    failing_address: Arc<Buckets>,
+    open_address: Arc<Buckets>,
+    client: PerClient,
+    client_service: PerClient,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+impl Limits {
+    /// Limits with every bucket full.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names every figure that cannot be held to.
+    pub fn new(
+        settings: &Settings,
+        overrides: &[(ClientId, ClientSettings)],
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<Self, SettingsError> {
+        let quotas = settings::check(settings, overrides)?;
+        let fresh = |quota, _: Place<'_>| Arc::new(Buckets::new(quota, settings.max_keys, &clock));
+        Ok(assemble(settings.mode, &quotas, &fresh, &clock, metrics))
+    }
+
+    /// The limits of a changed configuration. Who was over a limit that has not changed still is.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names every figure that cannot be held to.
+    pub fn renewed(
+        &self,
+        settings: &Settings,
+        overrides: &[(ClientId, ClientSettings)],
+    ) -> Result<Self, SettingsError> {
+        let quotas = settings::check(settings, overrides)?;
+        let max = settings.max_keys;
+        let kept = |quota, place: Place<'_>| {
+            let held = self.held(place).filter(|held| held.serves(quota, max));
+            held.map_or_else(|| Arc::new(Buckets::new(quota, max, &self.clock)), Arc::clone)
+        };
+        Ok(assemble(settings.mode, &quotas, &kept, &self.clock, self.metrics.clone()))
+    }
+
+    fn held(&self, place: Place<'_>) -> Option<&Arc<Buckets>> {
+        match place {
+            Place::General(Limit::Address) => Some(&self.address),
+            Place::General(Limit::FailingAddress) => Some(&self.failing_address),
+            Place::General(Limit::OpenAddress) => Some(&self.open_address),
+            Place::General(Limit::Client) => Some(&self.client.general),
+            Place::General(Limit::ClientService) => Some(&self.client_service.general),
+            Place::All(client) => self.client.own.get(client),
+            Place::Service(client) => self.client_service.own.get(client),
+        }
+    }
+
+    /// Any request, before authentication. Browsers send preflights by themselves: do not ask for
+    /// those.
+    ///
+    /// # Errors
+    /// [`Limited`] where the address comes too often, or has failed too often.
+    pub fn admit_address(&self, from: IpAddr) -> Result<Passed, Limited> {
+        let from = network(from);
+        let failing = || self.failing_address.look(&from);
+        let _unused_failures = self.check(Limit::FailingAddress, &self.failing_address, failing)?;
+        self.check(Limit::Address, &self.address, || self.address.draw(&from))
+    }
+
+    /// Notes that an authentication from this address has failed.
+    pub fn note_failure(&self, from: IpAddr) {
+        match self.mode {
+            // An empty bucket stays empty; the next admission says so.
+            Mode::Enforce | Mode::Observe => {
+                let _ = self.failing_address.draw(&network(from));
+            }
+            Mode::Off => {}
+        }
+    }
+
+    /// A link that is to be opened.
+    ///
+    /// # Errors
+    /// [`Limited`] where the address opens too often.
+    pub fn admit_open(&self, from: IpAddr) -> Result<Passed, Limited> {
+        let from = network(from);
+        self.check(Limit::OpenAddress, &self.open_address, || self.open_address.draw(&from))
+    }
+
+    /// An authenticated client's call to `service`, or to discovery.
+    ///
+    /// The limit for the service is asked first: a service that is called too often does not use up
+    /// what the client has for its other services.
+    ///
+    /// # Errors
+    /// [`Limited`] where the client comes too often.
+    pub fn admit_client(
+        &self,
+        client: &ClientId,
+        service: Option<&ServiceId>,
+    ) -> Result<Passed, Limited> {
+        let (all, one) = (self.client.of(client), self.client_service.of(client));
+        let of_one = self.check(Limit::ClientService, one, || one.draw(&(client, service)))?;
+        let of_all = self.check(Limit::Client, all, || all.draw(client))?;
+        Ok(tighter(of_one, of_all))
+    }
+
+    /// Forgets who has been away long enough to start anew. Meant to be called every 30 s or so.
+    pub fn sweep(&self) {
+        for limit in Limit::ALL {
+            let mut keys: usize = 0;
+            for buckets in self.of_kind(limit) {
+                buckets.sweep();
+                keys = keys.saturating_add(buckets.keys());
+            }
+            self.metrics.set_keys(limit, keys);
+        }
+    }
+
+    fn of_kind(&self, limit: Limit) -> Vec<&Arc<Buckets>> {
+        match limit {
+            Limit::Address => vec![&self.address],
+            Limit::FailingAddress => vec![&self.failing_address],
+            Limit::OpenAddress => vec![&self.open_address],
+            Limit::Client => self.client.all().collect(),
+            Limit::ClientService => self.client_service.all().collect(),
+        }
+    }
+
+    fn check(
+        &self,
+        limit: Limit,
+        buckets: &Buckets,
+        ask: impl FnOnce() -> Result<Left, Wait>,
+    ) -> Result<Passed, Limited> {
+        let (outcome, answer) = match self.mode {
+            Mode::Off => return Ok(Passed { standing: None }),
+            Mode::Observe => {
+                let outcome = if ask().is_ok() { Outcome::Passed } else { Outcome::Observed };
+                (outcome, Ok(Passed { standing: None }))
+            }
+            Mode::Enforce => {
+                let policy = Policy::of(buckets.quota());
+                match ask() {
+                    Ok(Left(remaining)) => {
+                        let standing = Some(Standing { limit, policy, remaining });
+                        (Outcome::Passed, Ok(Passed { standing }))
+                    }
+                    Err(Wait(retry_after)) => {
+                        (Outcome::Refused, Err(Limited { which: limit, retry_after, policy }))
+                    }
+                }
+            }
+        };
+        self.metrics.count(limit, outcome);
+        answer
+    }
+}
+
+/// Which buckets are meant.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    General(Limit),
+    All(&'a ClientId),
+    Service(&'a ClientId),
+}
+
+fn assemble(
+    mode: Mode,
+    quotas: &Quotas,
+    buckets: &dyn Fn(Quota, Place<'_>) -> Arc<Buckets>,
+    clock: &Arc<dyn Clock>,
+    metrics: Metrics,
+) -> Limits {
+    let general = |quota, limit| buckets(quota, Place::General(limit));
+    let all = quotas.overrides.iter().filter_map(|own| {
+        own.all.map(|quota| (own.client.clone(), buckets(quota, Place::All(&own.client))))
+    });
+    let service = quotas.overrides.iter().filter_map(|own| {
+        own.service.map(|quota| (own.client.clone(), buckets(quota, Place::Service(&own.client))))
+    });
+    Limits {
+        mode,
+        address: general(quotas.address, Limit::Address),
+        failing_address: general(quotas.failing_address, Limit::FailingAddress),
+        open_address: general(quotas.open_address, Limit::OpenAddress),
+        client: PerClient { general: general(quotas.client, Limit::Client), own: all.collect() },
+        client_service: PerClient {
+            general: general(quotas.client_service, Limit::ClientService),
+            own: service.collect(),
+        },
+        clock: Arc::clone(clock),
+        metrics,
+    }
+}
+
+fn tighter(one: Passed, other: Passed) -> Passed {
+    match (one.standing, other.standing) {
+        (Some(a), Some(b)) if b.remaining < a.remaining => other,
+        (Some(_), _) => one,
+        (None, _) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;
