@@ -123,6 +123,9 @@ impl fmt::Display for HookInstance {
 pub struct RequestId(Uuid);
 
 impl RequestId {
+    /// The id of a request for which none could be drawn.
+    pub const UNKNOWN: Self = Self(Uuid::nil());
+
     /// A new id.
     ///
     /// # Errors

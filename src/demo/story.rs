@@ -76,6 +76,43 @@ impl Cast<'_> {
         self.flood(stage).await
     }
 
+    /// What a newcomer can type, and a fresh link.
+    ///
+    /// # Errors
+    /// [`StoryError`] where no link could be had.
+    pub async fn lines_to_copy(&self) -> Result<String, StoryError> {
+        let url = self.endpoint();
+        let link = self.fresh_link().await?;
+        let tokens = self.ehr.jwks_url().replace("/.well-known/jwks.json", "/token");
+        let body = ehr::patient_view("d1577c69-dfbe-44ad-ba6d-3e05e953b2ea");
+        Ok(format!(
+            "\nIt stays up. The certificate is the demo's own, hence -k.\n\n\
+             # the services behind the gateway\n\
+             curl -sk {gateway}/cds-services\n\n\
+             # a token from the sample EHR, and a call with it; the same call again is a replay\n\
+             TOKEN=$(curl -s '{tokens}?aud={url}')\n\
+             curl -sk {url} -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{body}'\n\n\
+             A link to click, once (your browser will warn about the certificate):\n{link}\n\n\
+             Ctrl-C ends it.",
+            gateway = self.gateway,
+        ))
+    }
+
+    /// A link on a fresh card. The flood may have used the limit up: it says how long to wait.
+    async fn fresh_link(&self) -> Result<String, StoryError> {
+        let url = self.endpoint();
+        loop {
+            let token = self.token(&url)?;
+            let got = self.post(&url, Some(&token), ehr::patient_view(&self.new_id()?)).await?;
+            if got.status == StatusCode::TOO_MANY_REQUESTS {
+                let wait = got.field("retry-after").parse().unwrap_or(1);
+                self.clock.sleep(std::time::Duration::from_secs(wait)).await;
+                continue;
+            }
+            return Ok(text(&first_card(&got)?, "/links/0/url"));
+        }
+    }
+
     fn endpoint(&self) -> String {
         format!("{}/cds-services/{}", self.gateway, service::ID)
     }

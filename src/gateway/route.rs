@@ -63,6 +63,15 @@ impl Way {
         }
     }
 
+    /// The same, without `OPTIONS`.
+    pub fn methods(&self) -> Vec<Method> {
+        match self {
+            Self::Discovery | Self::Jwks => vec![Method::GET, Method::HEAD],
+            Self::Hook(_) | Self::Feedback(_) | Self::Analytics(..) => vec![Method::POST],
+            Self::Open(_) => vec![Method::GET, Method::HEAD, Method::POST],
+        }
+    }
+
     fn takes(&self, method: &Method) -> bool {
         self.allow().split(", ").any(|allowed| allowed == method.as_str())
     }
@@ -102,6 +111,16 @@ pub enum RouteError {
     /// A target, host or field that could be read in two ways.
     #[error("malformed: {0}")]
     Malformed(&'static str),
+}
+
+impl RouteError {
+    /// The way that was meant, where that can be told.
+    pub const fn way(&self) -> Option<&Way> {
+        match self {
+            Self::Method { way } => Some(way),
+            Self::NoRoute | Self::Malformed(_) => None,
+        }
+    }
 }
 
 /// Finds ways below the public URL.
