@@ -1,1 +1,0 @@
-//! Fetching a small document from a server that may be hostile.
