@@ -1,0 +1,143 @@
+//! What a verified token says, each claim of the type that the standard gives it.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::clock::UnixTime;
+use crate::gateway::auth::error::{AuthReason, ClaimFault, Malformed};
+use crate::gateway::auth::members::{Members, text};
+use crate::names::Tenant;
+
+/// The longest `jti` in characters. Known clients send a UUID, 25 random letters or 64 hex digits.
+const MAX_JTI: usize = 256;
+
+/// 9999-12-31T23:59:59Z.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// The claims that count here (CDS Hooks 2.0, JSON Web Token; RFC 7519 section 4.1).
+#[derive(Debug)]
+pub(super) struct Claims<'a> {
+    /// `aud`, one or several.
+    pub(super) audience: Vec<Cow<'a, str>>,
+    /// `exp`
+    pub(super) expires_at: UnixTime,
+    /// `iat`
+    pub(super) issued_at: UnixTime,
+    /// `nbf`, which Epic sends.
+    pub(super) not_before: Option<UnixTime>,
+    /// `jti`
+    pub(super) jti: Cow<'a, str>,
+    /// `tenant`
+    pub(super) tenant: Option<Tenant>,
+}
+
+impl<'a> Claims<'a> {
+    /// Reads a payload whose signature is verified.
+    ///
+    /// # Errors
+    /// [`AuthReason::Claim`], [`AuthReason::Malformed`]
+    pub(super) fn parse(payload: &'a [u8]) -> Result<Self, AuthReason> {
+        let members =
+            Members::parse(payload).map_err(|_| AuthReason::Malformed(Malformed::ClaimsJson))?;
+        let required = |claim| {
+            members.raw(claim).ok_or(AuthReason::Claim { claim, fault: ClaimFault::Missing })
+        };
+        let wrong = |claim| move |fault| AuthReason::Claim { claim, fault };
+        let time = |claim| required(claim).and_then(|raw| time(raw).map_err(wrong(claim)));
+        let audience = audience(required("aud")?).map_err(wrong("aud"))?;
+        let (expires_at, issued_at) = (time("exp")?, time("iat")?);
+        let not_before = members.has("nbf").then(|| time("nbf")).transpose()?;
+        let jti = jti(required("jti")?).map_err(wrong("jti"))?;
+        let tenant = members.raw("tenant").map(tenant).transpose().map_err(wrong("tenant"))?;
+        Ok(Self { audience, expires_at, issued_at, not_before, jti, tenant })
+    }
+}
+
+/// A string, or an array of at least one string and of nothing else.
+fn audience(raw: &RawValue) -> Result<Vec<Cow<'_, str>>, ClaimFault> {
+    if let Some(one) = text(raw) {
+        return if one.is_empty() { Err(ClaimFault::Empty) } else { Ok(vec![one]) };
+    }
+    let items: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| ClaimFault::Type)?;
+    if items.is_empty() {
+        return Err(ClaimFault::Empty);
+    }
+    items.into_iter().map(|item| text(item).ok_or(ClaimFault::Type)).collect()
+}
+
+/// A NumericDate in whole seconds. RFC 7519 would let it have a fraction, CDS Hooks calls it an
+/// integer: `.0` is taken, for libraries that know only one kind of number, and nothing else is.
+fn time(raw: &RawValue) -> Result<UnixTime, ClaimFault> {
+    let number = raw.get();
+    let digits = match number.split_once('.') {
+        Some((digits, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => digits,
+        Some(_) => return Err(ClaimFault::Type),
+        None => number,
+    };
+    if let Some(rest) = digits.strip_prefix('-')
+        && !rest.is_empty()
+        && rest.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Err(ClaimFault::Range);
+    }
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(ClaimFault::Type);
+    }
+    match digits.parse::<u64>() {
+        Ok(secs) if secs <= LAST_SECOND => Ok(UnixTime::from_secs(secs)),
+        Ok(_) | Err(_) => Err(ClaimFault::Range),
+    }
+}
+
+fn jti(raw: &RawValue) -> Result<Cow<'_, str>, ClaimFault> {
+    let jti = text(raw).ok_or(ClaimFault::Type)?;
+    if jti.is_empty() {
+        return Err(ClaimFault::Empty);
+    }
+    if jti.chars().count() > MAX_JTI {
+        return Err(ClaimFault::TooLong);
+    }
+    Ok(jti)
+}
+
+fn tenant(raw: &RawValue) -> Result<Tenant, ClaimFault> {
+    let tenant = text(raw).ok_or(ClaimFault::Type)?;
+    if tenant.is_empty() {
+        return Err(ClaimFault::Empty);
+    }
+    Tenant::new(&tenant).map_err(|_| ClaimFault::Type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_whole_seconds_of_our_era() {
+        let of = |json: &str| time(&RawValue::from_string(json.to_owned()).unwrap());
+        for (json, secs) in
+            [("0", 0), ("1422568860", 1_422_568_860), ("1422568860.00", 1_422_568_860)]
+        {
+            assert_eq!(of(json), Ok(UnixTime::from_secs(secs)), "{json}");
+        }
+        assert_eq!(of("253402300799"), Ok(UnixTime::from_secs(LAST_SECOND)));
+        for (json, fault) in [
+            ("253402300800", ClaimFault::Range),
+            ("9223372036854775808", ClaimFault::Range),
+            ("18446744073709551616", ClaimFault::Range),
+            ("-1", ClaimFault::Range),
+            ("-1.0", ClaimFault::Range),
+            ("1.5", ClaimFault::Type),
+            ("1e30", ClaimFault::Type),
+            ("1.0e3", ClaimFault::Type),
+            ("\"1\"", ClaimFault::Type),
+            ("null", ClaimFault::Type),
+            ("true", ClaimFault::Type),
+            ("[1]", ClaimFault::Type),
+            ("{}", ClaimFault::Type),
+        ] {
+            assert_eq!(of(json), Err(fault), "{json}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! From settings to clients with keys: checks all of them and reports everything that is wrong.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::gateway::auth::client::{Client, Complaint, KeyOrigin};
+use crate::gateway::auth::freshness::Freshness;
+use crate::gateway::auth::kept::Shelf;
+use crate::gateway::auth::key_set::{KeySet, KeySetError};
+use crate::gateway::auth::keys::{ClientKeys, KeyRules};
+use crate::gateway::auth::metrics::Metrics;
+use crate::gateway::auth::problems::SettingsProblem;
+use crate::gateway::auth::refresher::Refresher;
+use crate::gateway::auth::settings::{ClientSettings, KeySettings};
+use crate::gateway::auth::source::Source;
+use crate::outbound::fetch::reach::Reach;
+use crate::outbound::fetch::{Fetcher, Limits};
+use crate::outbound::roots;
+
+/// How far the clock may have been set back since a set was kept.
+const CLOCK_SET_BACK: Duration = Duration::from_secs(5 * 60);
+
+/// A client, its keys, and what keeps them fresh.
+#[derive(Debug)]
+pub(super) struct Registered {
+    /// Who.
+    pub(super) client: Client,
+    /// With which keys.
+    pub(super) keys: Arc<ClientKeys>,
+    /// Not for inline keys.
+    pub(super) refresher: Option<Refresher>,
+}
+
+/// What all clients share.
+#[derive(Debug)]
+pub(super) struct Setup<'a> {
+    /// How keys are fetched and kept.
+    pub(super) keys: &'a KeySettings,
+    /// Where sets are kept over a restart.
+    pub(super) state_dir: Option<&'a Path>,
+    /// The time.
+    pub(super) clock: Arc<dyn Clock>,
+    /// For jitter.
+    pub(super) entropy: Arc<dyn Entropy>,
+    /// The families that the clients' metrics belong to.
+    pub(super) metrics: Metrics,
+}
+
+/// Checks what concerns all clients: names and issuers are not shared.
+pub(super) fn check_shared(clients: &[ClientSettings]) -> Vec<SettingsProblem> {
+    let (mut ids, mut issuers) = (HashSet::new(), HashSet::new());
+    let mut problems = Vec::new();
+    for (index, client) in clients.iter().enumerate() {
+        let mut complain = |key, sentence: &str| {
+            let client = Some((index, client.id.clone()));
+            problems.push(SettingsProblem { client, key, sentence: sentence.to_owned() });
+        };
+        if !ids.insert(client.id.as_str().to_ascii_lowercase()) {
+            complain("id", "another client has this id; give each its own");
+        }
+        if !issuers.insert(&client.issuer) {
+            complain(
+                "issuer",
+                "another client has this issuer, and iss picks the client; merge the two",
+            );
+        }
+    }
+    problems
+}
+
+/// Checks `[keys]`.
+pub(super) fn check_keys(keys: &KeySettings) -> Vec<SettingsProblem> {
+    let minute = Duration::from_secs(60);
+    let rules = [
+        (
+            "refresh_floor",
+            keys.refresh_floor.get() < Duration::from_secs(1),
+            "less than a second; write \"1m\"",
+        ),
+        (
+            "refresh_ceiling",
+            keys.refresh_ceiling.get() < keys.refresh_floor.get(),
+            "less than refresh_floor; write \"24h\"",
+        ),
+        (
+            "max_stale",
+            keys.max_stale.get() < keys.refresh_ceiling.get()
+                || keys.max_stale.get() < keys.file_poll.get() * 2,
+            "less than refresh_ceiling or than twice file_poll, so that good keys would be dropped; \
+             write \"24h\"",
+        ),
+        (
+            "fetch_timeout",
+            keys.fetch_timeout.get() < Duration::from_millis(100)
+                || keys.fetch_timeout.get() > minute,
+            "outside of 100 ms to 1 minute; write \"5s\"",
+        ),
+        ("max_size", keys.max_size.bytes() < 1024, "less than 1 KiB; write \"256KiB\""),
+        (
+            "unknown_kid_cooldown",
+            keys.unknown_kid_cooldown.get() < Duration::from_secs(1),
+            "less than a second, so that nonsense could flood the key server; write \"30s\"",
+        ),
+        (
+            "unknown_kid_wait",
+            keys.unknown_kid_wait.get() > Duration::from_secs(10),
+            "more than 10 seconds; write \"250ms\"",
+        ),
+        (
+            "backoff_min",
+            keys.backoff_min.get() < Duration::from_millis(100),
+            "less than 100 ms; write \"1s\"",
+        ),
+        (
+            "backoff_max",
+            keys.backoff_max.get() < keys.backoff_min.get(),
+            "less than backoff_min; write \"5m\"",
+        ),
+        (
+            "file_poll",
+            keys.file_poll.get() < Duration::from_secs(1),
+            "less than a second; write \"30s\"",
+        ),
+    ];
+    let wrong = rules.into_iter().filter(|(_, is_wrong, _)| *is_wrong);
+    wrong
+        .map(|(key, _, sentence)| SettingsProblem {
+            client: None,
+            key,
+            sentence: sentence.to_owned(),
+        })
+        .collect()
+}
+
+impl Setup<'_> {
+    /// Makes a client of `settings`, or says everything that is wrong with it.
+    ///
+    /// # Errors
+    /// The complaints, at least one.
+    pub(super) fn register(&self, settings: &ClientSettings) -> Result<Registered, Vec<Complaint>> {
+        let mut complaints = Vec::new();
+        let client = Client::read(settings, &mut complaints);
+        let keys = Arc::new(ClientKeys::new(
+            settings.id.clone(),
+            self.rules(settings),
+            settings.jwks.is_none(),
+            Arc::clone(&self.clock),
+            self.metrics.of(&settings.id),
+        ));
+        let refresher = KeyOrigin::read(settings, &mut complaints)
+            .map(|origin| self.furnish(&keys, origin, settings))
+            .transpose();
+        match refresher {
+            Ok(refresher) if complaints.is_empty() => {
+                Ok(Registered { client, keys, refresher: refresher.flatten() })
+            }
+            Ok(_) => Err(complaints),
+            Err(complaint) => {
+                complaints.push(complaint);
+                Err(complaints)
+            }
+        }
+    }
+
+    fn rules(&self, settings: &ClientSettings) -> KeyRules {
+        KeyRules {
+            max_stale: self.keys.max_stale.get(),
+            cooldown: self.keys.unknown_kid_cooldown.get(),
+            wait: self.keys.unknown_kid_wait.get(),
+            remember_unknown: self.keys.refresh_floor.get(),
+            unknown_kept: self.keys.unknown_kids_kept,
+            allow_public_test_keys: settings.allow_public_test_keys,
+        }
+    }
+
+    /// Gives `keys` what can be had without the network, and the task that will do the rest.
+    fn furnish(
+        &self,
+        keys: &Arc<ClientKeys>,
+        origin: KeyOrigin<'_>,
+        settings: &ClientSettings,
+    ) -> Result<Option<Refresher>, Complaint> {
+        let (source, shelf) = match origin {
+            KeyOrigin::Inline(set) => {
+                let json = serde_json::to_vec(set).unwrap_or_default();
+                self.hold(keys, &json).map_err(|e| ("jwks", sentence(&e)))?;
+                return Ok(None);
+            }
+            KeyOrigin::File(path) => (self.file(keys, path)?, None),
+            KeyOrigin::Server(url) => {
+                let shelf = self.state_dir.map(|dir| Shelf::new(dir, &settings.id, url.as_str()));
+                if let Some(shelf) = &shelf {
+                    self.take_kept(keys, shelf);
+                }
+                (self.server(url, settings)?, shelf)
+            }
+        };
+        Ok(Some(Refresher {
+            keys: Arc::clone(keys),
+            source,
+            shelf,
+            backoff_min: self.keys.backoff_min.get(),
+            backoff_max: self.keys.backoff_max.get(),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        }))
+    }
+
+    fn hold(&self, keys: &ClientKeys, json: &[u8]) -> Result<(), KeySetError> {
+        let set = KeySet::parse(json, keys.rules().allow_public_test_keys)?;
+        keys.hold(set, self.clock.now());
+        Ok(())
+    }
+
+    fn file(&self, keys: &ClientKeys, path: &Path) -> Result<Source, Complaint> {
+        let max_bytes = self.keys.max_size.bytes();
+        let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+        let mut json = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(limit).read_to_end(&mut json))
+            .map_err(|e| ("jwks_file", format!("{}: {e}; name a readable file", path.display())))?;
+        if json.len() > max_bytes {
+            return Err((
+                "jwks_file",
+                format!("larger than {}; raise keys.max_size", self.keys.max_size),
+            ));
+        }
+        self.hold(keys, &json).map_err(|e| ("jwks_file", sentence(&e)))?;
+        Ok(Source::File { path: path.to_owned(), max_bytes, poll: self.keys.file_poll.get() })
+    }
+
+    fn server(&self, url: url::Url, settings: &ClientSettings) -> Result<Source, Complaint> {
+        let ca_file = settings.key_server_ca_file.as_deref();
+        let roots = if url.scheme() == "http" {
+            rustls::RootCertStore::empty()
+        } else {
+            roots::load(ca_file).map_err(|e| ("key_server_ca_file", e.to_string()))?
+        };
+        let reach = if settings.allow_private_key_server { Reach::Private } else { Reach::Public };
+        let limits = Limits {
+            total_time: self.keys.fetch_timeout.get(),
+            max_bytes: self.keys.max_size.bytes(),
+        };
+        let fetcher = Fetcher::new(roots, reach, limits)
+            .map_err(|e| ("jwks_url", format!("TLS cannot be set up: {e}")))?;
+        let freshness = Freshness {
+            floor: self.keys.refresh_floor.get(),
+            ceiling: self.keys.refresh_ceiling.get(),
+            unstated: self.keys.default_ttl.get(),
+        };
+        Ok(Source::Server { url, fetcher: Box::new(fetcher), freshness })
+    }
+
+    /// A kept set is a help and no condition: what is wrong with it is logged and forgotten.
+    fn take_kept(&self, keys: &ClientKeys, shelf: &Shelf) {
+        let client = keys.client();
+        let max_bytes = u64::try_from(self.keys.max_size.bytes()).unwrap_or(u64::MAX);
+        let kept = match shelf.load(max_bytes.saturating_mul(2)) {
+            Ok(Some(kept)) => kept,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%client, "kept keys cannot be read: {error}");
+                return;
+            }
+        };
+        let now = self.clock.now();
+        let from_the_future = kept.fetched_at.since(now) > CLOCK_SET_BACK;
+        if from_the_future || now.since(kept.fetched_at) >= keys.rules().max_stale {
+            return;
+        }
+        match KeySet::parse(&kept.json, keys.rules().allow_public_test_keys) {
+            Ok(set) => {
+                keys.hold(set, kept.fetched_at);
+            }
+            Err(error) => tracing::warn!(%client, "kept keys cannot be used: {error}"),
+        }
+    }
+}
+
+fn sentence(error: &KeySetError) -> String {
+    match error {
+        KeySetError::NotASet => format!("{error}; write {{ keys = [ … ] }}"),
+        KeySetError::NoUsableKey(_) => {
+            format!("{error}; each needs a kid and must be a public key for signatures")
+        }
+    }
+}
