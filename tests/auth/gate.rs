@@ -1,0 +1,151 @@
+//! An authenticator with a clock that can be set, and calls on it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hookgate::clock::{ManualClock, UnixTime};
+use hookgate::entropy::SeededEntropy;
+use hookgate::gateway::auth::{
+    AuthError, AuthReason, Authenticator, Called, ClientSettings, KeySettings, SettingsError,
+    Verified,
+};
+use hookgate::names::{ClientId, ServiceId};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::signer::Keys;
+
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+pub(crate) const PUBLIC: &str = "https://gw.example.org";
+pub(crate) const ISSUER: &str = "https://ehr.example.org/fhir";
+pub(crate) const GREET: &str = "https://gw.example.org/cds-services/greet";
+
+/// Settings as an operator writes them.
+pub(crate) fn client(toml: &str) -> ClientSettings {
+    toml::from_str(toml).unwrap_or_else(|e| panic!("{e}\n{toml}"))
+}
+
+/// A client with keys inline.
+pub(crate) fn inline(id: &str, issuer: &str, set: Value, more: &str) -> ClientSettings {
+    let mut settings = client(&format!("id = {id:?}\nissuer = {issuer:?}\n{more}"));
+    settings.jwks = Some(set);
+    settings
+}
+
+pub(crate) struct Gate {
+    pub(crate) auth: Arc<Authenticator>,
+    pub(crate) clock: ManualClock,
+    pub(crate) registry: Registry,
+    stop: CancellationToken,
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub(crate) fn build(
+    clients: Vec<ClientSettings>,
+    keys: KeySettings,
+    state: Option<&Path>,
+    clock: &ManualClock,
+) -> (Result<Authenticator, SettingsError>, Registry) {
+    let mut registry = Registry::default();
+    let auth = Authenticator::new(
+        clients,
+        keys,
+        &PUBLIC.parse().unwrap(),
+        state,
+        Arc::new(clock.clone()),
+        Arc::new(SeededEntropy::new(7)),
+        &mut registry,
+    );
+    (auth, registry)
+}
+
+impl Gate {
+    pub(crate) fn open(clients: Vec<ClientSettings>, keys: KeySettings) -> Self {
+        Self::open_at(clients, keys, None, ManualClock::new(NOW))
+    }
+
+    pub(crate) fn open_at(
+        clients: Vec<ClientSettings>,
+        keys: KeySettings,
+        state: Option<&Path>,
+        clock: ManualClock,
+    ) -> Self {
+        let (auth, registry) = build(clients, keys, state, &clock);
+        let auth = Arc::new(auth.unwrap_or_else(|e| panic!("{e}")));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        auth.start(&tasks, stop.clone());
+        Self { auth, clock, registry, stop }
+    }
+
+    /// A call of the service `greet` with `token`.
+    pub(crate) async fn call(&self, token: &str) -> Result<Verified, AuthError> {
+        let greet = ServiceId::new("greet").unwrap();
+        self.call_of(&[&format!("Bearer {token}")], &Called::Service(&greet)).await
+    }
+
+    pub(crate) async fn reason(&self, token: &str) -> AuthReason {
+        self.call(token).await.expect_err("accepted").reason().clone()
+    }
+
+    pub(crate) async fn call_of(
+        &self,
+        fields: &[&str],
+        called: &Called<'_>,
+    ) -> Result<Verified, AuthError> {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(field.as_bytes()).unwrap());
+        }
+        self.auth.authenticate(&headers, called).await
+    }
+
+    /// A fresh, good token of the client with this issuer.
+    pub(crate) fn token(&self, keys: &Keys, issuer: &str, alg: &str, kid: &str) -> String {
+        use hookgate::clock::Clock;
+        let now = self.clock.now().secs();
+        let header = json!({"alg": alg, "kid": kid, "typ": "JWT"});
+        keys.token(alg, &header.to_string(), &claims(issuer, now).to_string())
+    }
+
+    /// Waits until the keys of `client` satisfy `is`: a task works on them beside this one.
+    pub(crate) async fn until(
+        &self,
+        client: &str,
+        is: impl Fn(&hookgate::gateway::auth::KeyStatus) -> bool,
+    ) {
+        let id = ClientId::new(client).unwrap();
+        let status = || self.auth.status().into_iter().find(|s| s.client == id).unwrap();
+        for _ in 0..2000 {
+            if is(&status()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("still {:?}", status());
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+}
+
+pub(crate) fn claims(issuer: &str, now: u64) -> Value {
+    json!({
+        "iss": issuer,
+        "aud": GREET,
+        "exp": now + 240,
+        "iat": now,
+        "jti": "5b2a3f0e-7c41-4f0e-9a51-000000000001",
+    })
+}
