@@ -1,1 +1,277 @@
 //! The call to the legacy service.
+//!
+//! What an upstream receives is built, never copied: the headers that may pass, who is calling, a
+//! credential of the operator's choice, and the EHR's body byte for byte. What it answers is held
+//! whole, decoded and within bounds, before anybody sees it. A request is sent again only where the
+//! upstream cannot have acted on it, or where asking twice does no harm.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use url::Url;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::names::UpstreamId;
+
+mod settings;
+mod error;
+mod target;
+pub mod trace;
+mod identity;
+mod credential;
+mod headers;
+mod places;
+mod metrics;
+mod dial;
+mod decode;
+mod answer;
+mod exchange;
+
+pub use crate::gateway::upstream::answer::Answer;
+pub use crate::gateway::upstream::credential::{Claims, Signer};
+pub use crate::gateway::upstream::error::{Stage, Unsigned, UpstreamError};
+pub use crate::gateway::upstream::identity::Identity;
+pub use crate::gateway::upstream::metrics::Metrics;
+pub use crate::gateway::upstream::settings::{
+    Authorization, Settings, SettingsError, UpstreamErrors,
+};
+pub use crate::gateway::upstream::target::Way;
+
+use crate::gateway::upstream::answer::{Measure, accept};
+use crate::gateway::upstream::credential::{Credential, Issue};
+use crate::gateway::upstream::exchange::{Connections, Message, Received};
+use crate::gateway::upstream::headers::Extra;
+use crate::gateway::upstream::identity::Front;
+use crate::gateway::upstream::metrics::{Gauges, Outcome};
+use crate::gateway::upstream::places::Places;
+use crate::gateway::upstream::target::{Target, Targets};
+
+/// One call to an upstream, on behalf of somebody who may make it.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    /// What for.
+    pub way: Way<'a>,
+    /// The EHR's header fields. Few of them pass.
+    pub headers: &'a HeaderMap,
+    /// The EHR's body, sent as it is. Discovery has none.
+    pub body: Bytes,
+    /// Who is calling.
+    pub identity: Identity<'a>,
+}
+
+/// Every upstream that is configured, each with connections of its own.
+#[derive(Debug)]
+pub struct Upstreams {
+    upstreams: HashMap<UpstreamId, Upstream>,
+    clock: Arc<dyn Clock>,
+}
+
+/// One legacy service's base URL and how it is called.
+#[derive(Debug)]
+struct Upstream {
+    targets: Targets,
+    credential: Credential,
+    extra: Extra,
+    places: Places,
+    connections: Connections,
+    gauges: Gauges,
+    cap: usize,
+    errors: UpstreamErrors,
+    front: Arc<Front>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Upstreams {
+    /// Reads certificates, keys and secrets. Nothing is dialled yet.
+    ///
+    /// `signer` is needed where an upstream has `authorization = "reissue"`.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names every problem of every upstream.
+    pub fn new(
+        settings: &[Settings],
+        public_url: &Url,
+        signer: Option<&Arc<dyn Signer>>,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+        metrics: &Metrics,
+    ) -> Result<Self, SettingsError> {
+        let Some(front) = Front::new(public_url).map(Arc::new) else {
+            return Err(SettingsError::new(vec!["public_url has no host".to_owned()]));
+        };
+        let (mut upstreams, mut problems) = (HashMap::new(), Vec::new());
+        for one in settings {
+            let parts = Parts::read(one, signer);
+            let upstream = parts.map(|parts| Upstream {
+                targets: parts.targets,
+                credential: parts.credential,
+                extra: parts.extra,
+                places: Places::new(one.max_concurrent, one.max_queued, one.queue_timeout.get()),
+                connections: parts.connections,
+                gauges: metrics.of(&one.id),
+                cap: one.max_answer.bytes(),
+                errors: one.upstream_errors,
+                front: Arc::clone(&front),
+                clock: Arc::clone(clock),
+                entropy: Arc::clone(entropy),
+            });
+            match upstream {
+                Ok(upstream) => {
+                    if upstreams.insert(one.id.clone(), upstream).is_some() {
+                        problems.push(format!("upstream {}: there are two of this id", one.id));
+                    }
+                }
+                Err(found) => {
+                    problems.extend(found.iter().map(|why| format!("upstream {}: {why}", one.id)));
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self { upstreams, clock: Arc::clone(clock) })
+        } else {
+            Err(SettingsError::new(problems))
+        }
+    }
+
+    /// Calls `upstream` and waits for its whole answer.
+    ///
+    /// May be dropped at any time: the connection is then closed and the place given back.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; its [`surely_not_processed`](UpstreamError::surely_not_processed) says
+    /// whether the call may be made again without the risk of its being done twice.
+    pub async fn call(
+        &self,
+        upstream: &UpstreamId,
+        call: Call<'_>,
+    ) -> Result<Answer, UpstreamError> {
+        let Some(upstream) = self.upstreams.get(upstream) else {
+            return Err(UpstreamError::Unknown(upstream.clone()));
+        };
+        let waiting = upstream.places.take(self.clock.as_ref()).await;
+        let _place = waiting.inspect_err(|e| upstream.gauges.count(Outcome::of_error(e)))?;
+        let under_way = upstream.gauges.begin();
+        let result = upstream.call(call).await;
+        under_way.finish(match &result {
+            Ok(answer) => Outcome::of_status(answer.status()),
+            Err(error) => Outcome::of_error(error),
+        });
+        result
+    }
+}
+
+/// What is read from settings and files.
+struct Parts {
+    targets: Targets,
+    credential: Credential,
+    extra: Extra,
+    connections: Connections,
+}
+
+impl Parts {
+    fn read(settings: &Settings, signer: Option<&Arc<dyn Signer>>) -> Result<Self, Vec<String>> {
+        let mut problems = settings::problems(settings);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let targets = Targets::new(settings).map_err(|found| problems.extend(found));
+        let extra = Extra::new(&settings.request_headers).map_err(|found| problems.extend(found));
+        let credential = Credential::new(settings, signer).map_err(|why| problems.push(why));
+        let connections = Connections::new(settings).map_err(|why| problems.push(why));
+        match (targets, credential, extra, connections) {
+            (Ok(targets), Ok(credential), Ok(extra), Ok(connections)) => {
+                Ok(Self { targets, credential, extra, connections })
+            }
+            (_, _, _, _) => Err(problems),
+        }
+    }
+}
+
+impl Upstream {
+    async fn call(&self, call: Call<'_>) -> Result<Answer, UpstreamError> {
+        let target = self.targets.of(call.way)?;
+        let discovery = call.way == Way::Discovery;
+        let headers = self.headers(&call, &target)?;
+        let conditional = discovery
+            && (headers.contains_key(http::header::IF_NONE_MATCH)
+                || headers.contains_key(http::header::IF_MODIFIED_SINCE));
+        let message = Message {
+            method: if discovery { Method::GET } else { Method::POST },
+            uri: target.uri,
+            headers,
+            body: if discovery { Bytes::new() } else { call.body },
+        };
+        let measure = Measure { cap: self.cap, errors: self.errors, conditional };
+        let began = self.clock.monotonic();
+        let received = self.exchange(message, measure).await;
+        let took = self.clock.monotonic().saturating_sub(began);
+        self.gauges.took(took);
+        self.accept(received?, measure, took).await
+    }
+
+    /// Sends once more where that does no harm.
+    async fn exchange(
+        &self,
+        message: Message,
+        measure: Measure,
+    ) -> Result<Received, UpstreamError> {
+        let deadline = self.connections.deadline();
+        let asks_only = message.method == Method::GET;
+        match self.connections.exchange(message.clone(), measure, deadline).await {
+            Err(error) if worth_repeating(&error, asks_only) => {
+                self.gauges.repeated();
+                self.connections.exchange(message, measure, deadline).await
+            }
+            first => first,
+        }
+    }
+
+    async fn accept(
+        &self,
+        received: Received,
+        measure: Measure,
+        took: Duration,
+    ) -> Result<Answer, UpstreamError> {
+        accept(received.status, &received.headers, received.body, measure, took).await
+    }
+
+    fn headers(&self, call: &Call<'_>, target: &Target) -> Result<HeaderMap, UpstreamError> {
+        let discovery = call.way == Way::Discovery;
+        let mut headers = headers::request(call.headers, discovery, &self.extra);
+        identity::write(&mut headers, &call.identity, &self.front);
+        call.identity.trace.write(&mut headers, self.entropy.as_ref())?;
+        let issue = Issue {
+            issuer: &self.front.url,
+            audience: &target.text,
+            identity: &call.identity,
+            clock: self.clock.as_ref(),
+            entropy: self.entropy.as_ref(),
+        };
+        self.credential.write(&mut headers, call.headers, &issue)?;
+        Ok(headers)
+    }
+}
+
+/// Whether a second try may succeed, and cannot do what the first has done already.
+const fn worth_repeating(error: &UpstreamError, asks_only: bool) -> bool {
+    match error {
+        UpstreamError::Unreachable(_) => true,
+        UpstreamError::Broken(_) => asks_only,
+        UpstreamError::Unknown(_)
+        | UpstreamError::Unaddressable
+        | UpstreamError::Entropy(_)
+        | UpstreamError::Unsigned(_)
+        | UpstreamError::Overloaded
+        | UpstreamError::Tls(_)
+        | UpstreamError::Late(_)
+        | UpstreamError::NotHttp(_)
+        | UpstreamError::TooLarge
+        | UpstreamError::Encoded(_)
+        | UpstreamError::Redirect(_) => false,
+    }
+}

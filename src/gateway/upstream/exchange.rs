@@ -1,0 +1,196 @@
+//! One request to one upstream, and its answer.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::AlertDescription;
+use tokio::time::{Instant, timeout_at};
+
+use crate::gateway::upstream::answer::{Measure, judge};
+use crate::gateway::upstream::dial::{Dial, DialError};
+use crate::gateway::upstream::error::{Stage, UpstreamError};
+use crate::gateway::upstream::settings::Settings;
+
+/// A header block beyond this is no CDS service's.
+const LARGEST_HEADER: usize = 64 * 1024;
+const MOST_HEADERS: usize = 100;
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PONG_WITHIN: Duration = Duration::from_secs(10);
+
+/// A request that can be sent again: its body is shared, not copied.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// What came over the wire, whole.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// The connections to one upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections {
+    client: Client<Dial, Full<Bytes>>,
+    response_timeout: Duration,
+}
+
+impl Connections {
+    /// None is opened yet. Reads certificates and keys; a problem is a sentence.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, String> {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(settings.idle_timeout.get())
+            .pool_max_idle_per_host(settings.max_concurrent)
+            // Only what was never written is sent again by itself.
+            .retry_canceled_requests(true)
+            .http1_max_buf_size(LARGEST_HEADER)
+            .http1_max_headers(MOST_HEADERS)
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PONG_WITHIN)
+            .http2_only(settings.http2 && settings.url.scheme() == "http");
+        Ok(Self {
+            client: builder.build(Dial::new(settings)?),
+            response_timeout: settings.response_timeout.get(),
+        })
+    }
+
+    /// When an exchange that begins now must be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.response_timeout
+    }
+
+    /// Sends and receives once.
+    pub(crate) async fn exchange(
+        &self,
+        message: Message,
+        measure: Measure,
+        deadline: Instant,
+    ) -> Result<Received, UpstreamError> {
+        let request = request(message);
+        let response = timeout_at(deadline, self.client.request(request))
+            .await
+            .map_err(|_| UpstreamError::Late(Stage::Head))?
+            .map_err(|e| of_client(&e))?;
+        let (head, body) = response.into_parts();
+        judge(head.status, measure)?;
+        let body = timeout_at(deadline, collect(body, measure.cap))
+            .await
+            .map_err(|_| UpstreamError::Late(Stage::Body))??;
+        Ok(Received { status: head.status, headers: head.headers, body })
+    }
+}
+
+fn request(message: Message) -> Request<Full<Bytes>> {
+    let Message { method, uri, mut headers, body } = message;
+    if method != Method::GET {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    request
+}
+
+async fn collect(body: Incoming, cap: usize) -> Result<Bytes, UpstreamError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > cap {
+        return Err(UpstreamError::TooLarge);
+    }
+    let whole = Limited::new(body, cap).collect().await.map_err(|e| of_body(e.as_ref()))?;
+    Ok(whole.to_bytes())
+}
+
+/// Finds an error of type `T` behind `error`. An I/O error hides what it wraps from `source`.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn of_client(error: &legacy::Error) -> UpstreamError {
+    match find::<DialError>(error) {
+        Some(DialError::Late) => return UpstreamError::Late(Stage::Connect),
+        Some(DialError::Tcp(why)) => return UpstreamError::Unreachable(why.clone()),
+        Some(DialError::Tls(why)) => return UpstreamError::Tls(why.clone()),
+        None => {}
+    }
+    if let Some(refused) = certificate_refused(error) {
+        return refused;
+    }
+    let Some(cause) = find::<hyper::Error>(error) else {
+        return UpstreamError::Broken(error.to_string());
+    };
+    let why = described(cause);
+    if cause.is_canceled() {
+        // hyper gives the request back untouched only where not a byte of it was written.
+        return UpstreamError::Unreachable(format!("closed before anything was sent: {why}"));
+    }
+    if cause.is_parse() || cause.is_user() {
+        return UpstreamError::NotHttp(why);
+    }
+    UpstreamError::Broken(why)
+}
+
+/// With TLS 1.3 an upstream judges our certificate after the handshake is over for us. It has then
+/// read nothing of the request.
+fn certificate_refused(error: &legacy::Error) -> Option<UpstreamError> {
+    let Some(tls @ rustls::Error::AlertReceived(alert)) = find::<rustls::Error>(error) else {
+        return None;
+    };
+    let of_certificates = [
+        AlertDescription::NoCertificate,
+        AlertDescription::BadCertificate,
+        AlertDescription::UnsupportedCertificate,
+        AlertDescription::CertificateRevoked,
+        AlertDescription::CertificateExpired,
+        AlertDescription::CertificateUnknown,
+        AlertDescription::CertificateRequired,
+        AlertDescription::UnknownCA,
+        AlertDescription::AccessDenied,
+    ];
+    of_certificates.contains(alert).then(|| UpstreamError::Tls(tls.to_string()))
+}
+
+fn of_body(error: &(dyn Error + Send + Sync + 'static)) -> UpstreamError {
+    if error.is::<LengthLimitError>() {
+        return UpstreamError::TooLarge;
+    }
+    let malformed = find::<io::Error>(error).is_some_and(|io| {
+        matches!(io.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+    });
+    let why = described(error);
+    if malformed { UpstreamError::NotHttp(why) } else { UpstreamError::Broken(why) }
+}
+
+/// An error with its cause. hyper's texts name no header and no byte of a body.
+fn described(error: &(dyn Error + 'static)) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
