@@ -1,1 +1,123 @@
 //! What is still missing before calls can be answered.
+//!
+//! Whoever must do something first registers, and drops the guard when it is done. Whoever can become
+//! unable again adds a check. Shutting down makes everything unready, for good.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Says what is missing now, each by a name that stands in `/readyz`: no secret, no address of a
+/// patient. It is asked at each probe and must not wait.
+pub type Check = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// Whether calls can be answered. Clones share one state.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    draining: AtomicBool,
+    conditions: Mutex<Conditions>,
+}
+
+#[derive(Default)]
+struct Conditions {
+    next: u64,
+    pending: Vec<(u64, String)>,
+    checks: Vec<Check>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("draining", &self.draining).finish_non_exhaustive()
+    }
+}
+
+/// A condition that is not met until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped at once, the condition is met at once"]
+pub struct Pending {
+    state: Arc<State>,
+    number: u64,
+}
+
+impl Readiness {
+    /// Ready, until a condition is registered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a condition, such as `keys: epic-prod`.
+    pub fn register(&self, name: impl Into<String>) -> Pending {
+        let mut conditions = self.0.lock();
+        let number = conditions.next;
+        conditions.next = number.saturating_add(1);
+        conditions.pending.push((number, name.into()));
+        Pending { state: Arc::clone(&self.0), number }
+    }
+
+    /// Adds a condition that can come and go.
+    pub fn add_check(&self, check: Check) {
+        self.0.lock().checks.push(check);
+    }
+
+    /// The process is going to end: not ready any more, whatever else is met.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// What is missing; nothing means ready. In the order of registration.
+    pub fn pending(&self) -> Vec<String> {
+        let conditions = self.0.lock();
+        let draining = self.0.draining.load(Ordering::Acquire).then(|| "draining".to_owned());
+        draining
+            .into_iter()
+            .chain(conditions.pending.iter().map(|(_, name)| name.clone()))
+            .chain(conditions.checks.iter().flat_map(|check| check()))
+            .collect()
+    }
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Conditions> {
+        // A check that panicked has changed nothing.
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.state.lock().pending.retain(|(number, _)| *number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_ready_when_every_guard_is_dropped_and_every_check_is_content() {
+        let readiness = Readiness::new();
+        assert!(readiness.pending().is_empty());
+        let keys = readiness.register("keys: epic-prod");
+        let twin = readiness.register("keys: epic-prod");
+        let store = readiness.clone().register("store");
+        assert_eq!(readiness.pending(), ["keys: epic-prod", "keys: epic-prod", "store"]);
+        drop(keys);
+        assert_eq!(readiness.pending(), ["keys: epic-prod", "store"]);
+        drop((twin, store));
+        assert!(readiness.pending().is_empty());
+
+        let away = Arc::new(AtomicBool::new(true));
+        let seen = Arc::clone(&away);
+        readiness.add_check(Box::new(move || {
+            seen.load(Ordering::Acquire).then(|| "store: away".to_owned()).into_iter().collect()
+        }));
+        assert_eq!(readiness.pending(), ["store: away"]);
+        away.store(false, Ordering::Release);
+        assert!(readiness.pending().is_empty());
+        readiness.drain();
+        assert_eq!(readiness.pending(), ["draining"]);
+    }
+}
