@@ -1,0 +1,98 @@
+//! How many connections may be open, in all and from one address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+
+use crate::doors::metrics::Closed;
+use crate::peer;
+
+/// Counts the open connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    places: Arc<Mutex<Places>>,
+    max: u32,
+    max_per_address: u32,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    all: u32,
+    by_network: HashMap<IpNet, u32>,
+}
+
+/// A connection's place, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Arc<Mutex<Places>>,
+    network: IpNet,
+}
+
+impl Admission {
+    /// No connection yet, and at most so many later.
+    pub(crate) fn new(max: NonZeroU32, max_per_address: NonZeroU32) -> Self {
+        Self { places: Arc::default(), max: max.get(), max_per_address: max_per_address.get() }
+    }
+
+    /// A place for a connection from `address`.
+    ///
+    /// # Errors
+    /// Why there is none. A refused connection is closed and not left to wait: waiting ones would fill
+    /// the system's queue, and nobody in it can be told from a client that will be served.
+    pub(crate) fn admit(&self, address: IpAddr) -> Result<Place, Closed> {
+        let network = peer::network(address);
+        let mut places = lock(&self.places);
+        if places.all >= self.max {
+            return Err(Closed::Full);
+        }
+        let here = places.by_network.entry(network).or_default();
+        if *here >= self.max_per_address {
+            return Err(Closed::AddressFull);
+        }
+        *here = here.saturating_add(1);
+        places.all = places.all.saturating_add(1);
+        Ok(Place { places: Arc::clone(&self.places), network })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = lock(&self.places);
+        places.all = places.all.saturating_sub(1);
+        if let Some(here) = places.by_network.get_mut(&self.network) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                places.by_network.remove(&self.network);
+            }
+        }
+    }
+}
+
+fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
+    // Nothing between lock and unlock can leave the numbers half changed.
+    places.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_all_and_each_network_and_forgets_who_left() {
+        let admission = Admission::new(NonZeroU32::new(3).unwrap(), NonZeroU32::new(2).unwrap());
+        let admit = |address: &str| admission.admit(address.parse().unwrap());
+        let first = admit("2001:db8::1").unwrap();
+        let _second = admit("2001:db8::2").unwrap();
+        assert_eq!(admit("2001:db8::3").unwrap_err(), Closed::AddressFull);
+        let _third = admit("192.0.2.1").unwrap();
+        assert_eq!(admit("192.0.2.2").unwrap_err(), Closed::Full);
+        drop(first);
+        drop(admit("2001:db8::3").unwrap());
+        drop(admit("::ffff:192.0.2.1").unwrap());
+        assert_eq!(lock(&admission.places).all, 2);
+        assert_eq!(lock(&admission.places).by_network.len(), 2);
+    }
+}
