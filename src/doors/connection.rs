@@ -185,9 +185,10 @@ impl Rules {
             tokio::select! {
                 biased;
                 end = connection.as_mut() => return match (end, watch) {
-                    (Ok(()), Watch::Leaving(reason)) => reason,
                     (Ok(()), Watch::Preface { .. } | Watch::Idle { .. }) => Closed::Peer,
-                    (Err(error), _) => why(&error),
+                    (Err(error), Watch::Preface { .. } | Watch::Idle { .. }) => why(&error),
+                    // How the peer leaves when it was told to is its own affair.
+                    (_, Watch::Leaving(reason)) => reason,
                 },
                 () = endings.kill.cancelled() => return Closed::DrainTimeout,
                 () = drain.as_mut(), if !watch.is_leaving() => {

@@ -109,11 +109,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         }
         match &mut self.place {
             Place::Head { section, empty_line } => {
-                let end = section.scan(&self.buffer, self.limits.bounds)?;
+                let end = section.scan(&self.buffer, self.limits.bounds);
                 if section.first_line().is_some_and(|line| line > MAX_REQUEST_LINE) {
-                    return Err(Fault::TargetTooLong);
+                    return Err(head::overlong(&self.buffer));
                 }
-                let Some(end) = end else { return Ok(false) };
+                let Some(end) = end? else { return Ok(false) };
                 if section.is_empty() {
                     // RFC 9112 section 2.2: one empty line before a request is forgiven.
                     if *empty_line {
@@ -340,6 +340,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let done = Pin::new(&mut this.io).poll_flush(cx);
+        // hyper has tried to read while it waited for the answer, and does not try again before more
+        // comes. With the answer out, the wait for the next request begins.
+        if done.is_ready() && this.waited_too_long(cx).is_some() {
+            cx.waker().wake_by_ref();
+        }
         this.watch_write(cx, done)
     }
 

@@ -53,6 +53,13 @@ pub(crate) fn check(head: &[u8]) -> Result<Length, Fault> {
     body_length(request.headers, at_least_1_1)
 }
 
+/// What is wrong with a request line that is longer than [`MAX_REQUEST_LINE`], of which `line` is the
+/// beginning.
+pub(crate) fn overlong(line: &[u8]) -> Fault {
+    let method = line.iter().take_while(|byte| **byte != b' ').count();
+    if method > MAX_METHOD { Fault::RequestLine } else { Fault::TargetTooLong }
+}
+
 /// Judges trailers, from their first line to the empty line.
 ///
 /// # Errors

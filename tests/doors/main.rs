@@ -1,0 +1,17 @@
+//! The public listener over real sockets: what comes through, what does not, and what ends when.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failing test is the report"
+)]
+
+mod harness;
+mod smuggling;
+mod pipelining;
+mod silence;
+mod tls;
+mod http2;
+mod handlers;
+mod drain;
