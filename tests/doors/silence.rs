@@ -43,6 +43,7 @@ async fn half_a_head() {
     assert_eq!(answer.status, 408);
     assert!(answer.is_last());
     assert!(wire.answer().await.is_none());
+    drop(wire);
     gate.closed_for("header_timeout").await;
     gate.counts("hookgate_request_faults_total{fault=\"head_timeout\"} 1").await;
 }

@@ -29,7 +29,7 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: invalid\r\nConnection: close\r
 const READ: usize = 16 * 1024;
 /// How long to take in what a peer still sends after its last answer. Closing over unread bytes makes
 /// TCP reset the connection, and the peer loses the answer (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How much and how long.
 #[derive(Clone, Copy, Debug)]
