@@ -1,1 +1,0 @@
-//! The keys that seal links, vouch for ids and sign.

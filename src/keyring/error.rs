@@ -1,0 +1,109 @@
+//! Why there is no key ring. Each sentence tells the operator what to do, and none holds key material.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::entropy::NoEntropy;
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUse {
+    /// Seals links and records, and vouches for card ids.
+    Seal,
+    /// Signs what others verify.
+    Sign,
+}
+
+impl KeyUse {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Seal => "seal",
+            Self::Sign => "sign",
+        }
+    }
+}
+
+/// Why the keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// The file cannot be opened or read.
+    #[error("the key file {} cannot be read: {why}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        why: io::Error,
+    },
+    /// The file or its directory cannot be made.
+    #[error("the key file {} cannot be written: {why}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        why: io::Error,
+    },
+    /// Somebody besides the owner may read or change the file.
+    #[error(
+        "the key file {} has mode {mode:04o}: others than its owner can get at it; run chmod 0600 on it, \
+         and rotate its keys if somebody may have read them",
+        path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file is not what [`crate::keyring`] writes.
+    #[error("the key file {} is damaged at line {line}, column {column}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1; 0 where the whole file is meant.
+        line: usize,
+        /// Counted from 1; 0 where the whole line is meant.
+        column: usize,
+    },
+    /// A later hookgate wrote the file.
+    #[error(
+        "the key file {} has format version {found}, and this hookgate reads version 1: use the hookgate that \
+         wrote it, or a later one",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version it names.
+        found: u64,
+    },
+    /// A key is no key of its kind.
+    #[error("the {} key {kid:?} is not a valid key", r#use.word())]
+    BadKey {
+        /// What it is for.
+        r#use: KeyUse,
+        /// Which one.
+        kid: String,
+    },
+    /// Two keys have one id.
+    #[error("two {} keys have the id {kid:?}", r#use.word())]
+    SameId {
+        /// What they are for.
+        r#use: KeyUse,
+        /// The id.
+        kid: String,
+    },
+    /// There must be exactly one key in use.
+    #[error("{found} {} keys are in the state \"current\"; exactly one must be", r#use.word())]
+    Current {
+        /// What they are for.
+        r#use: KeyUse,
+        /// How many there are.
+        found: usize,
+    },
+    /// No key could be drawn.
+    #[error(transparent)]
+    NoEntropy(#[from] NoEntropy),
+    /// The cryptographic library refused to work.
+    #[error("the cryptographic library refused to derive a key")]
+    Crypto,
+}

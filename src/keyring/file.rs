@@ -1,0 +1,210 @@
+//! The key file: its form, and how it is read and made without ever being seen half-written or by others.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use crate::entropy::{Entropy, draw};
+use crate::keyring::error::KeyringError;
+
+const VERSION: u64 = 1;
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Where a key is in its life. A rotation takes two steps: a `next` signing key is published before it
+/// signs, and a `next` sealing key is on every replica before one of them seals with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// Opens and is published; does not seal or sign yet.
+    Next,
+    /// Seals or signs.
+    Current,
+    /// Opens what it sealed, and is published for what it signed.
+    Previous,
+}
+
+/// Text that is wiped from memory when it is dropped, and never printed.
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(Self::new)
+    }
+}
+
+impl Serialize for SecretText {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+/// A sealing key as the file holds it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealEntry {
+    /// 1 to 15.
+    pub kid: u8,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// 32 bytes, base64url.
+    pub key: SecretText,
+}
+
+/// A signing key as the file holds it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignEntry {
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The key.
+    pub jwk: PrivateJwk,
+}
+
+/// An ES256 private key (RFC 7517, RFC 7518 section 6.2.2).
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivateJwk {
+    /// `EC`.
+    pub kty: String,
+    /// `P-256`.
+    pub crv: String,
+    /// `ES256`.
+    pub alg: String,
+    /// `sig`.
+    pub r#use: String,
+    /// The key's name in a JWS header and in the JWKS.
+    pub kid: String,
+    /// The public point, base64url.
+    pub x: String,
+    /// The public point, base64url.
+    pub y: String,
+    /// The private number, base64url.
+    pub d: SecretText,
+}
+
+/// All keys as the file holds them.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyFile {
+    version: u64,
+    /// For links, records and card ids.
+    pub seal: Vec<SealEntry>,
+    /// For tokens that others verify.
+    pub sign: Vec<SignEntry>,
+}
+
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u64,
+}
+
+impl KeyFile {
+    /// A file with these keys.
+    pub const fn new(seal: Vec<SealEntry>, sign: Vec<SignEntry>) -> Self {
+        Self { version: VERSION, seal, sign }
+    }
+
+    /// Reads the file, or says that there is none.
+    ///
+    /// # Errors
+    /// `Read`, `Exposed`, `Version`, `Malformed`.
+    pub fn read(path: &Path) -> Result<Option<Self>, KeyringError> {
+        let unreadable = |why| KeyringError::Read { path: path.to_owned(), why };
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(why) => return Err(unreadable(why)),
+        };
+        // Asked of the open file, so that it cannot be swapped in between.
+        let about = file.metadata().map_err(unreadable)?;
+        let mode = about.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(KeyringError::Exposed { path: path.to_owned(), mode });
+        }
+        // Room for all of it from the start: a buffer that grows leaves its earlier self behind.
+        let room = usize::try_from(about.len().min(MOST_BYTES)).unwrap_or(0).saturating_add(1);
+        let mut text = Zeroizing::new(Vec::with_capacity(room));
+        file.take(MOST_BYTES).read_to_end(&mut text).map_err(unreadable)?;
+        Self::parse(path, &text).map(Some)
+    }
+
+    fn parse(path: &Path, text: &[u8]) -> Result<Self, KeyringError> {
+        // The parser's own message may quote what it stumbled over: only the place is passed on.
+        let damaged = |why: serde_json::Error| KeyringError::Malformed {
+            path: path.to_owned(),
+            line: why.line(),
+            column: why.column(),
+        };
+        let AnyVersion { version } = serde_json::from_slice(text).map_err(damaged)?;
+        if version != VERSION {
+            return Err(KeyringError::Version { path: path.to_owned(), found: version });
+        }
+        serde_json::from_slice(text).map_err(damaged)
+    }
+
+    /// Makes the file unless there is one. It appears whole or not at all, on disk before it is seen;
+    /// of several processes that try at once, one wins, and the others leave what it made.
+    ///
+    /// # Errors
+    /// `Write`, `NoEntropy`.
+    pub fn make(&self, path: &Path, entropy: &dyn Entropy) -> Result<(), KeyringError> {
+        let suffix = u64::from_be_bytes(draw(entropy)?);
+        let unwritable = |why| KeyringError::Write { path: path.to_owned(), why };
+        let folder = folder_of(path);
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unwritable)?;
+        let mut draft = path.as_os_str().to_owned();
+        draft.push(format!(".{suffix:016x}"));
+        let draft = PathBuf::from(draft);
+        let made = self.write_new(&draft).and_then(|()| publish(&draft, path));
+        // After a rename there is no draft; after a link or a failure it must not stay.
+        let _ = fs::remove_file(&draft);
+        made.and_then(|()| File::open(&folder)?.sync_all()).map_err(unwritable)
+    }
+
+    fn write_new(&self, path: &Path) -> io::Result<()> {
+        let mut text = Zeroizing::new(Vec::with_capacity(16 * 1024));
+        serde_json::to_writer_pretty(&mut *text, self)?;
+        text.push(b'\n');
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(&text)?;
+        file.sync_all()
+    }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}
+
+/// Gives the draft its name unless the name is taken. A hard link does both in one step; where the
+/// file system knows none, a rename does, which keeps the file whole but not the first of two.
+fn publish(draft: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(draft, path) {
+        Ok(()) => Ok(()),
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(_) if path.try_exists()? => Ok(()),
+        Err(_) => fs::rename(draft, path),
+    }
+}
