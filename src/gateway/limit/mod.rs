@@ -5,15 +5,17 @@
 //! held is bounded, whoever comes.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use governor::Quota;
 
 use crate::clock::Clock;
+use crate::gateway::auth::Verified;
 use crate::names::ClientId;
 use crate::names::ServiceId;
+use crate::peer;
 
 mod settings;
 mod metrics;
@@ -110,12 +112,17 @@ fn whole_secs(duration: Duration) -> u64 {
 
 /// An address as limits see it: IPv6 by its /64, which is what one subscriber has.
 fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => {
-            let prefix = u128::from(v6) & (u128::MAX << 64);
-            IpAddr::V6(Ipv6Addr::from(prefix))
-        }
+    peer::network(address).network()
+}
+
+/// A verified call within its client's limits. Only [`Limits::admit`] makes one.
+#[derive(Debug)]
+pub struct Admitted(Verified);
+
+impl Admitted {
+    /// The token, on its way to be spent.
+    pub fn into_verified(self) -> Verified {
+        self.0
     }
 }
 
@@ -243,6 +250,19 @@ impl Limits {
         let of_one = self.check(Limit::ClientService, one, || one.draw(&(client, service)))?;
         let of_all = self.check(Limit::Client, all, || all.draw(client))?;
         Ok(tighter(of_one, of_all))
+    }
+
+    /// Lets a verified call of `service`, or of discovery, go on.
+    ///
+    /// # Errors
+    /// [`Limited`] where the client comes too often.
+    pub fn admit(
+        &self,
+        verified: Verified,
+        service: Option<&ServiceId>,
+    ) -> Result<Admitted, Limited> {
+        let _standing = self.admit_client(verified.client(), service)?;
+        Ok(Admitted(verified))
     }
 
     /// Forgets who has been away long enough to start anew. Meant to be called every 30 s or so.

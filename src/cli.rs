@@ -1,0 +1,184 @@
+//! The program's commands.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{Ambient, App};
+use crate::config::{Config, ConfigError, Log, LogFormat};
+use crate::demo;
+
+/// sysexits.h
+const EX_USAGE: u8 = 64;
+const EX_SOFTWARE: u8 = 70;
+const EX_CONFIG: u8 = 78;
+
+const DEFAULT_CONFIG: &str = "/etc/hookgate/hookgate.toml";
+
+/// A security gateway in front of CDS Hooks services.
+#[derive(Debug, Parser)]
+#[command(name = "hookgate", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT, then finish what was accepted and exit.
+    Serve {
+        /// The configuration file.
+        #[arg(long, short, default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Say what is wrong with a configuration, or nothing. Binds no port and writes no file.
+    Check {
+        /// The configuration file.
+        #[arg(long, short, default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Show the whole story in one process: sample EHR, gateway, legacy service.
+    Demo {
+        /// Play the story and exit: 0 if everything came as promised, 1 if not.
+        #[arg(long)]
+        once: bool,
+        /// The port of the demo's public URL; another free one where it is taken.
+        #[arg(long, default_value_t = 8443)]
+        port: u16,
+    },
+}
+
+/// Runs the program with these arguments.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    // jsonwebtoken panics at its first use where no provider is chosen. A second choice is refused and harmless.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    match cli.command {
+        Command::Serve { config } => serve(&config),
+        Command::Check { config } => check(&config),
+        Command::Demo { once, port } => run_demo(once, port),
+    }
+}
+
+fn complain(what: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "hookgate: {what}");
+}
+
+fn load(path: &std::path::Path) -> Result<Config, ExitCode> {
+    Config::load(path).map_err(|error: ConfigError| {
+        complain(format_args!("{}:\n{error}", path.display()));
+        ExitCode::from(EX_CONFIG)
+    })
+}
+
+fn serve(path: &std::path::Path) -> ExitCode {
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    install_log(&config.log);
+    with_runtime(async {
+        let app = match App::bind(config, Ambient::system()).await {
+            Ok(app) => app,
+            Err(error) => {
+                complain(&error);
+                return ExitCode::from(if error.is_configuration() { EX_CONFIG } else { EX_SOFTWARE });
+            }
+        };
+        let shutdown = match on_signal() {
+            Ok(shutdown) => shutdown,
+            Err(error) => {
+                complain(format_args!("signals cannot be handled: {error}"));
+                return ExitCode::from(EX_SOFTWARE);
+            }
+        };
+        app.serve(shutdown).await;
+        ExitCode::SUCCESS
+    })
+}
+
+fn check(path: &std::path::Path) -> ExitCode {
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match App::check(&config) {
+        Ok(()) => {
+            let _ = writeln!(io::stdout(), "{}: good", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(format_args!("{}:\n{error}", path.display()));
+            ExitCode::from(EX_CONFIG)
+        }
+    }
+}
+
+fn run_demo(once: bool, port: u16) -> ExitCode {
+    install_log(&Log { level: "error".to_owned(), format: LogFormat::Text });
+    with_runtime(async {
+        let shutdown = match on_signal() {
+            Ok(shutdown) => shutdown,
+            Err(error) => {
+                complain(format_args!("signals cannot be handled: {error}"));
+                return ExitCode::from(EX_SOFTWARE);
+            }
+        };
+        match demo::run(once, port, shutdown).await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                complain(format_args!("the demo broke off: {error}"));
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match Runtime::new() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            complain(format_args!("no runtime: {error}"));
+            ExitCode::from(EX_SOFTWARE)
+        }
+    }
+}
+
+fn install_log(log: &Log) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&log.level)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    // A second subscriber in one process is refused; the first then serves both.
+    let _ = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Text => lines.with_writer(io::stderr).try_init(),
+    };
+}
+
+/// Cancelled by SIGTERM or SIGINT.
+fn on_signal() -> io::Result<CancellationToken> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(token)
+}

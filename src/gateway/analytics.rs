@@ -1,0 +1,120 @@
+//! Analytics, as the drafts of 2016 to 2018 had them and as clients in the wild still call them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http_body::Body;
+
+use crate::clock::Clock;
+use crate::gateway::delivery::{Deliveries, Turn};
+use crate::gateway::entry::Entry;
+use crate::gateway::forward::{Forward, OnBehalf, empty, passed};
+use crate::gateway::issued::Lookup;
+use crate::gateway::refusal::Refusal;
+use crate::gateway::reply::Reply;
+use crate::gateway::route;
+use crate::gateway::service::{AnalyticsCredential, Repeat, Services};
+use crate::gateway::upstream::Way;
+use crate::names::ServiceId;
+use crate::record::Record;
+use crate::store::{Key, Namespace};
+
+/// The way of an analytics call.
+#[derive(Debug)]
+pub struct AnalyticsPath {
+    entry: Arc<Entry>,
+    services: Arc<Services>,
+    lookup: Arc<Lookup>,
+    deliveries: Arc<Deliveries>,
+    forward: Arc<Forward>,
+    clock: Arc<dyn Clock>,
+}
+
+impl AnalyticsPath {
+    /// The way through these steps.
+    pub fn new(
+        entry: Arc<Entry>,
+        services: Arc<Services>,
+        lookup: Arc<Lookup>,
+        deliveries: Arc<Deliveries>,
+        forward: Arc<Forward>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { entry, services, lookup, deliveries, forward, clock }
+    }
+
+    /// authenticate, or take the id for it → limit → map back → deliver once
+    ///
+    /// # Errors
+    /// [`Refusal`] of the first step that refuses.
+    pub async fn run<B>(
+        &self,
+        (id, uuid): (&ServiceId, &str),
+        parts: &Parts,
+        body: B,
+        record: &mut Record,
+    ) -> Result<Reply, Refusal>
+    where
+        B: Body<Data = Bytes> + Send,
+    {
+        let service = self.services.get(id).ok_or(Refusal::UnknownWay)?;
+        // A token that is shown is checked, also where none is asked for.
+        let by_uuid = service.feedback.analytics == AnalyticsCredential::Uuid
+            && !parts.headers.contains_key(AUTHORIZATION);
+        let (caller, body) = if by_uuid {
+            (None, self.entry.body(parts, body).await?)
+        } else {
+            let way = route::Way::Analytics(id.clone(), uuid.to_owned());
+            let (caller, body) = self.entry.admit(&way, parts, body, record).await?;
+            (Some(caller), body)
+        };
+        let client = caller.as_ref().map(|caller| caller.client());
+        let original = self.lookup.suggestion(uuid, client, id).await??;
+        record.hook_instance = Some(original.hook_instance);
+        record.client = Some(original.client.clone());
+
+        let key = Key::new(Namespace::Delivery, &[b"analytics", uuid.to_ascii_lowercase().as_bytes()]);
+        let until = self.clock.now().plus(service.feedback.lifetime.get());
+        let claimed = match self.deliveries.claim(key, until).await? {
+            Turn::Mine(claimed) => claimed,
+            Turn::Busy => return Err(Refusal::Busy),
+            Turn::Done(_) => {
+                return match service.feedback.repeat {
+                    Repeat::Absorb => Ok(empty(StatusCode::OK)),
+                    Repeat::Refuse => Err(Refusal::Repeated),
+                };
+            }
+        };
+        let on_behalf = caller.as_ref().map_or(
+            OnBehalf::Issued(&original.client, original.tenant.as_ref()),
+            OnBehalf::Caller,
+        );
+        let answer = self
+            .forward
+            .call(
+                &service.upstream,
+                Way::Analytics(id, &original.text),
+                (parts, body.bytes().clone()),
+                (on_behalf, Some(original.hook_instance)),
+                record,
+            )
+            .await;
+        match answer {
+            Ok(answer) if answer.status().is_success() => {
+                self.deliveries.settle(claimed, answer.status()).await;
+                Ok(empty(StatusCode::OK))
+            }
+            Ok(answer) => {
+                self.deliveries.release(claimed).await;
+                Ok(passed(answer, record))
+            }
+            Err(refusal) => {
+                self.deliveries.release(claimed).await;
+                Err(refusal)
+            }
+        }
+    }
+}

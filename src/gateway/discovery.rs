@@ -1,0 +1,148 @@
+//! The third, small way: which services there are.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_RANGES, ETAG, LAST_MODIFIED};
+use http::request::Parts;
+use http::StatusCode;
+use http_body::Body;
+use http_body_util::Full;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::gateway::entry::Entry;
+use crate::gateway::forward::{Forward, OnBehalf, as_json, passed};
+use crate::gateway::refusal::Refusal;
+use crate::gateway::reply::Reply;
+use crate::gateway::route;
+use crate::gateway::service::Services;
+use crate::gateway::upstream::{Answer, Way};
+use crate::names::{ServiceId, UpstreamId};
+use crate::record::Record;
+
+/// Who may ask which services there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `"open"`: anybody, as most EHRs and test tools expect. `"authenticated"`: callers with a JWT.
+    pub mode: Mode,
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Anybody.
+    #[default]
+    Open,
+    /// Callers with a JWT (CDS Hooks 1.0 asked for it on every call; 2.0 where a service requires it).
+    Authenticated,
+}
+
+/// The way of a discovery call.
+#[derive(Debug)]
+pub struct DiscoveryPath {
+    mode: Mode,
+    entry: Arc<Entry>,
+    services: Arc<Services>,
+    upstreams: Vec<UpstreamId>,
+    forward: Arc<Forward>,
+}
+
+/// An answer that is no discovery document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream's discovery answer cannot be read")]
+pub struct NotDiscovery;
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    #[serde(borrow)]
+    services: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: String,
+}
+
+impl DiscoveryPath {
+    /// The way through these steps, to all these upstreams.
+    pub const fn new(
+        mode: Mode,
+        entry: Arc<Entry>,
+        services: Arc<Services>,
+        upstreams: Vec<UpstreamId>,
+        forward: Arc<Forward>,
+    ) -> Self {
+        Self { mode, entry, services, upstreams, forward }
+    }
+
+    /// (authenticate → limit) → ask every upstream → list what this gateway serves
+    ///
+    /// # Errors
+    /// [`Refusal`] of the first step that refuses.
+    pub async fn run<B>(&self, parts: &Parts, body: B, record: &mut Record) -> Result<Reply, Refusal>
+    where
+        B: Body<Data = Bytes> + Send,
+    {
+        let caller = match self.mode {
+            Mode::Open => None,
+            Mode::Authenticated => {
+                Some(self.entry.admit(&route::Way::Discovery, parts, body, record).await?.0)
+            }
+        };
+        let on_behalf = caller.as_ref().map_or(OnBehalf::Nobody, OnBehalf::Caller);
+        let mut listed = Vec::new();
+        for upstream in &self.upstreams {
+            let call = (parts, Bytes::new());
+            let answer =
+                self.forward.call(upstream, Way::Discovery, call, (on_behalf, None), record).await?;
+            if answer.status() == StatusCode::NOT_MODIFIED && self.upstreams.len() == 1 {
+                return Ok(passed(answer, record));
+            }
+            if !answer.status().is_success() {
+                return Ok(passed(answer, record));
+            }
+            listed.push((upstream, answer));
+        }
+        self.merge(listed, record)
+    }
+
+    /// One upstream's answer of which everything is served passes as it is, `ETag` included; any other is
+    /// made anew from the entries, each byte for byte.
+    fn merge(&self, listed: Vec<(&UpstreamId, Answer)>, record: &mut Record) -> Result<Reply, Refusal> {
+        let (mut entries, mut complete) = (Vec::new(), listed.len() == 1);
+        for (upstream, answer) in &listed {
+            let document: Document<'_> =
+                serde_json::from_slice(answer.body()).map_err(|_| NotDiscovery)?;
+            for entry in document.services {
+                if self.serves(upstream, entry)? {
+                    entries.push(entry.get().to_owned());
+                } else {
+                    complete = false;
+                }
+            }
+        }
+        let Some((_, first)) = listed.into_iter().next() else {
+            return Err(Refusal::UnknownWay);
+        };
+        let mut reply = passed(first, record);
+        as_json(&mut reply);
+        if !complete {
+            for name in [ETAG, LAST_MODIFIED, ACCEPT_RANGES] {
+                reply.headers_mut().remove(name);
+            }
+            let body = format!("{{\"services\":[{}]}}", entries.join(","));
+            *reply.body_mut() = Full::new(Bytes::from(body));
+        }
+        Ok(reply)
+    }
+
+    /// Whether a call to the listed service would reach this very upstream.
+    fn serves(&self, upstream: &UpstreamId, entry: &RawValue) -> Result<bool, NotDiscovery> {
+        let listed: Listed = serde_json::from_str(entry.get()).map_err(|_| NotDiscovery)?;
+        let service = ServiceId::new(&listed.id).ok().and_then(|id| self.services.get(&id).cloned());
+        Ok(service.is_some_and(|service| &service.upstream == upstream))
+    }
+}

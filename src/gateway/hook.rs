@@ -1,0 +1,102 @@
+//! The first way: an EHR calls a service and gets its cards.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, EXPIRES};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Body;
+use http_body_util::Full;
+
+use crate::gateway::entry::Entry;
+use crate::gateway::forward::Forward;
+use crate::gateway::inspect;
+use crate::gateway::refusal::Refusal;
+use crate::gateway::reply::Reply;
+use crate::gateway::rewrite::Rewriter;
+use crate::gateway::route::Way;
+use crate::gateway::service::Services;
+use crate::gateway::tokens::Binding;
+use crate::gateway::upstream;
+use crate::names::{ClientId, ServiceId};
+use crate::record::Record;
+
+/// The way of a hook call.
+#[derive(Debug)]
+pub struct HookPath {
+    entry: Arc<Entry>,
+    services: Arc<Services>,
+    policies: HashMap<ClientId, inspect::Policy>,
+    forward: Arc<Forward>,
+    rewriter: Rewriter,
+}
+
+impl HookPath {
+    /// The way through these steps.
+    pub const fn new(
+        entry: Arc<Entry>,
+        services: Arc<Services>,
+        policies: HashMap<ClientId, inspect::Policy>,
+        forward: Arc<Forward>,
+        rewriter: Rewriter,
+    ) -> Self {
+        Self { entry, services, policies, forward, rewriter }
+    }
+
+    /// authenticate → limit → inspect → forward → rewrite
+    ///
+    /// # Errors
+    /// [`Refusal`] of the first step that refuses.
+    pub async fn run<B>(
+        &self,
+        id: &ServiceId,
+        parts: &Parts,
+        body: B,
+        record: &mut Record,
+    ) -> Result<Reply, Refusal>
+    where
+        B: Body<Data = Bytes> + Send,
+    {
+        let service = self.services.get(id).ok_or(Refusal::UnknownWay)?;
+        let way = Way::Hook(id.clone());
+        let (caller, body) = self.entry.admit(&way, parts, body, record).await?;
+        let policy = self.policies.get(caller.client()).ok_or(Refusal::UnknownWay)?;
+        let inspected = inspect::inspect(body.bytes(), policy)?;
+        record.hook = Some(inspected.hook().to_owned());
+        record.hook_instance = Some(inspected.hook_instance());
+        record.observed.extend(inspected.observed().iter().map(|finding| finding.code()));
+
+        let hook_instance = inspected.hook_instance();
+        let answer = self
+            .forward
+            .call(&service.upstream, upstream::Way::Hook(id), parts, body.bytes(), Some(&caller), Some(hook_instance), record)
+            .await?;
+        if answer.status() == StatusCode::NO_CONTENT && answer.body().is_empty() {
+            return Ok(answer.into_reply());
+        }
+        if !answer.status().is_success() {
+            return Ok(answer.into_reply());
+        }
+        let binding = Binding {
+            client: caller.client().clone(),
+            tenant: caller.tenant().cloned(),
+            service: id.clone(),
+            hook_instance,
+        };
+        let rewritten = self.rewriter.rewrite(answer.body(), service, &binding).await?;
+        record.links_sealed = rewritten.counts.rewritten;
+        record.links_dropped = rewritten.counts.dropped();
+        if rewritten.without_ids {
+            record.observed.push("ids-not-recorded");
+        }
+        let mut reply = answer.into_reply().map(|_| Full::new(rewritten.body));
+        as_json(&mut reply);
+        if let Some(expires) = rewritten.expires {
+            let date = httpdate::fmt_http_date(expires.to_system_time());
+            reply.headers_mut().insert(EXPIRES, HeaderValue::try_from(date)?);
+        }
+        Ok(reply)
+    }
+}

@@ -1,0 +1,115 @@
+//! From an id that an EHR echoes back to what it was issued for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Clock;
+use crate::gateway::outcomes::Entry;
+use crate::gateway::tokens::{CardId, CardIds, IdError, Kind, Original};
+use crate::names::{ClientId, ServiceId};
+use crate::store::{Key, Store, StoreError};
+
+/// Looks ids up.
+#[derive(Debug)]
+pub struct Lookup {
+    ids: Arc<CardIds>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+/// An entry's card and its suggestions, or why the entry is unknown.
+pub type Found = Result<(Original, Vec<Original>), IdError>;
+
+/// Records read during one call: all ids of one answer share a record.
+#[derive(Default)]
+struct Records(HashMap<Key, Option<Bytes>>);
+
+impl Lookup {
+    /// A step that reads records from `store`.
+    pub fn new(ids: Arc<CardIds>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { ids, store, clock }
+    }
+
+    /// What the ids of every entry stand for, each entry by itself, where they were issued to `client`
+    /// for `service`.
+    ///
+    /// # Errors
+    /// [`StoreError`] where nobody can tell.
+    pub async fn entries(
+        &self,
+        entries: &[Entry<'_>],
+        client: &ClientId,
+        service: &ServiceId,
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut records = Records::default();
+        let mut found = Vec::with_capacity(entries.len());
+        for entry in entries {
+            found.push(self.entry(entry, client, service, &mut records).await?);
+        }
+        Ok(found)
+    }
+
+    async fn entry(
+        &self,
+        entry: &Entry<'_>,
+        client: &ClientId,
+        service: &ServiceId,
+        records: &mut Records,
+    ) -> Result<Found, StoreError> {
+        let card = match self.original(entry.card(), Kind::Card, Some(client), service, records).await? {
+            Ok(card) => card,
+            Err(unknown) => return Ok(Err(unknown)),
+        };
+        let mut suggestions = Vec::new();
+        for id in entry.suggestions() {
+            match self.original(id, Kind::Suggestion, Some(client), service, records).await? {
+                Ok(suggestion) => suggestions.push(suggestion),
+                Err(unknown) => return Ok(Err(unknown)),
+            }
+        }
+        Ok(Ok((card, suggestions)))
+    }
+
+    /// What the suggestion id of an analytics call stands for. Without a `client` the id alone decides.
+    ///
+    /// # Errors
+    /// [`StoreError`] where nobody can tell.
+    pub async fn suggestion(
+        &self,
+        id: &str,
+        client: Option<&ClientId>,
+        service: &ServiceId,
+    ) -> Result<Result<Original, IdError>, StoreError> {
+        self.original(id, Kind::Suggestion, client, service, &mut Records::default()).await
+    }
+
+    async fn original(
+        &self,
+        text: &str,
+        kind: Kind,
+        client: Option<&ClientId>,
+        service: &ServiceId,
+        records: &mut Records,
+    ) -> Result<Result<Original, IdError>, StoreError> {
+        let id = match self.ids.parse(text, self.clock.now(), self.store.incarnation()) {
+            Ok(id) => id,
+            Err(unknown) => return Ok(Err(unknown)),
+        };
+        let Some(record) = self.record(&id, records).await? else {
+            return Ok(Err(IdError::Expired));
+        };
+        Ok(self.ids.resolve(&id, &record, kind, client, service))
+    }
+
+    async fn record(&self, id: &CardId, records: &mut Records) -> Result<Option<Bytes>, StoreError> {
+        let key = id.record_key();
+        if let Some(record) = records.0.get(&key) {
+            return Ok(record.clone());
+        }
+        let record = self.store.get(key).await?;
+        records.0.insert(key, record.clone());
+        Ok(record)
+    }
+}

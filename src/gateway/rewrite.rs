@@ -1,0 +1,170 @@
+//! From the upstream's cards to those that the EHR gets: links sealed, ids replaced, nothing else touched.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+
+use crate::clock::{Clock, UnixTime};
+use crate::entropy::{Entropy, NoEntropy, draw};
+use crate::gateway::cards::{Cards, CardsError, Counts, IdEdits, IdKind};
+use crate::gateway::service::Service;
+use crate::gateway::tokens::{Binding, CardIds, IdsError, Kind, LinkTokens, Record, SealError};
+use crate::store::{Insert, Key, Nonce, Store, StoreError};
+
+/// Cards, ready for the EHR.
+#[derive(Debug)]
+pub struct Rewritten {
+    /// The body.
+    pub body: Bytes,
+    /// When the links in it expire, where there are any and the EHR is to be told.
+    pub expires: Option<UnixTime>,
+    /// What was found and done.
+    pub counts: Counts,
+    /// The ids were left out, because what they stand for could not be recorded.
+    pub without_ids: bool,
+}
+
+/// Why an answer cannot be passed on.
+#[derive(Debug, thiserror::Error)]
+pub enum RewriteError {
+    /// It is not a cards answer that can be read in one way only.
+    #[error(transparent)]
+    Cards(#[from] CardsError),
+    /// A link could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// No ids could be made.
+    #[error(transparent)]
+    Ids(#[from] IdsError),
+    /// A link's target could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No nonce could be drawn.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+}
+
+/// Rewrites cards.
+#[derive(Debug)]
+pub struct Rewriter {
+    links: Arc<LinkTokens>,
+    ids: Arc<CardIds>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// A record's key is taken about never; several times in a row means that something else is wrong.
+const ATTEMPTS: usize = 4;
+
+impl Rewriter {
+    /// A step that seals with `links`, issues with `ids` and records in `store`.
+    pub fn new(
+        links: Arc<LinkTokens>,
+        ids: Arc<CardIds>,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self { links, ids, store, clock, entropy }
+    }
+
+    /// Rewrites the cards in `body`, which `service` gave on the call that `binding` describes.
+    ///
+    /// # Errors
+    /// [`RewriteError`]; nothing of `body` may then go out.
+    pub async fn rewrite(
+        &self,
+        body: &Bytes,
+        service: &Service,
+        binding: &Binding,
+    ) -> Result<Rewritten, RewriteError> {
+        let cards = Cards::read(body, &service.cards)?;
+        let now = self.clock.now();
+        let expires = now.plus(service.links.lifetime.get());
+        let links = self.seal(&cards, binding, expires).await?;
+        let ids_until = now.plus(service.feedback.lifetime.get());
+        let ids = self.issue(&cards, binding, ids_until).await?;
+        let edits = ids.as_deref().map_or(IdEdits::Remove, IdEdits::Replace);
+        let announced = service.cards.announce && !links.is_empty();
+        let body = if links.is_empty() && cards.ids().is_empty() && cards.is_untouched() {
+            body.clone()
+        } else {
+            cards.render(&links, edits, announced.then_some(expires))?
+        };
+        Ok(Rewritten {
+            body,
+            expires: announced.then_some(expires),
+            counts: cards.counts(),
+            without_ids: ids.is_none(),
+        })
+    }
+
+    async fn seal(
+        &self,
+        cards: &Cards<'_>,
+        binding: &Binding,
+        expires: UnixTime,
+    ) -> Result<Vec<String>, RewriteError> {
+        let incarnation = self.store.incarnation();
+        let (mut urls, mut long) = (Vec::new(), Vec::new());
+        for link in cards.links() {
+            let sealed = self.links.seal(binding, link.card, &link.target, expires, incarnation)?;
+            urls.push(sealed.url);
+            long.extend(sealed.stored);
+        }
+        try_join_all(long.into_iter().map(|(key, value)| self.keep(key, value, expires))).await?;
+        Ok(urls)
+    }
+
+    /// Keeps a value under a key that is new by chance. Whether somebody held it is the answer's second half.
+    async fn keep(&self, key: Key, value: Bytes, until: UnixTime) -> Result<Insert, RewriteError> {
+        let nonce = Nonce(draw(self.entropy.as_ref())?);
+        Ok(self.store.insert(key, nonce, value, until).await?)
+    }
+
+    /// The substitutes of all ids; `None` where the store cannot keep what they stand for: the clinician
+    /// gets the cards all the same, and ids are optional in them (CDS Hooks 2.0, Card Attributes).
+    async fn issue(
+        &self,
+        cards: &Cards<'_>,
+        binding: &Binding,
+        until: UnixTime,
+    ) -> Result<Option<Vec<String>>, RewriteError> {
+        if cards.ids().is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let originals: Vec<(Kind, &str)> =
+            cards.ids().iter().map(|id| (kind(id.kind), id.original.as_ref())).collect();
+        for _attempt in 0..ATTEMPTS {
+            let incarnation = self.store.incarnation();
+            let issued = self.ids.issue(binding, &originals, until, incarnation)?;
+            match self.record(issued.records).await {
+                Ok(true) => return Ok(Some(issued.substitutes)),
+                Ok(false) => {}
+                Err(RewriteError::Store(error)) => {
+                    tracing::error!(%error, "cards go out without ids: their record cannot be kept");
+                    return Ok(None);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn record(&self, records: Vec<Record>) -> Result<bool, RewriteError> {
+        let kept = try_join_all(
+            records.into_iter().map(|record| self.keep(record.key, record.value, record.until)),
+        )
+        .await?;
+        Ok(kept.iter().all(|kept| matches!(kept, Insert::First)))
+    }
+}
+
+const fn kind(kind: IdKind) -> Kind {
+    match kind {
+        IdKind::Card => Kind::Card,
+        IdKind::Suggestion => Kind::Suggestion,
+    }
+}

@@ -1,0 +1,298 @@
+//! One scene: EHR, gateway, service, clinician's browser, and a clock that only the test moves.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hookgate::app::{Ambient, App};
+use hookgate::clock::{Clock, ManualClock, UnixTime};
+use hookgate::config::Config;
+use hookgate::demo::ehr::SigningKey;
+use hookgate::demo::server::{Server, json};
+use hookgate::entropy::SystemEntropy;
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::Full;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const ISSUER: &str = "https://ehr.example.org/fhir";
+pub(crate) const KID: &str = "key-1";
+pub(crate) const SERVICE: &str = "patient-greeting";
+/// A moment like any other: 2026-11-23T18:00:00Z.
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_795_456_800);
+
+/// What arrived at the service.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) method: Method,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+type Script = dyn Fn(&Arrival) -> Response<Full<Bytes>> + Send + Sync;
+
+/// A service that does what the test says, and remembers what arrived.
+pub(crate) struct Service {
+    server: Server,
+    script: Arc<Mutex<Box<Script>>>,
+    arrivals: Arc<Mutex<Vec<Arrival>>>,
+}
+
+impl Service {
+    pub(crate) async fn start(script: impl Fn(&Arrival) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
+        let script: Arc<Mutex<Box<Script>>> = Arc::new(Mutex::new(Box::new(script)));
+        let arrivals = Arc::new(Mutex::new(Vec::new()));
+        let (play, log) = (Arc::clone(&script), Arc::clone(&arrivals));
+        let server = Server::start(move |request: Request<Bytes>| {
+            let (parts, body) = request.into_parts();
+            let target = parts.uri.to_string();
+            let arrival = Arrival { method: parts.method, target, headers: parts.headers, body };
+            let answer = (play.lock().unwrap())(&arrival);
+            log.lock().unwrap().push(arrival);
+            async move { answer }
+        })
+        .await
+        .unwrap();
+        Self { server, script, arrivals }
+    }
+
+    /// Answers differently from now on.
+    pub(crate) fn plays(&self, script: impl Fn(&Arrival) -> Response<Full<Bytes>> + Send + Sync + 'static) {
+        *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
+    }
+
+    pub(crate) fn arrivals(&self) -> Vec<Arrival> {
+        self.arrivals.lock().unwrap().clone()
+    }
+}
+
+/// A card with one link and ids, as most tests want it.
+pub(crate) fn card_with_link(url: &str) -> String {
+    serde_json::json!({"cards": [{
+        "uuid": "card-1", "summary": "s", "indicator": "info", "source": {"label": "l"},
+        "links": [{"label": "open", "url": url, "type": "absolute"}],
+        "suggestions": [{"label": "a", "uuid": "suggestion-1"}, {"label": "b", "uuid": "suggestion-2"}],
+    }]})
+    .to_string()
+}
+
+/// Everybody on stage. Dropping it ends everything.
+pub(crate) struct Scene {
+    pub(crate) clock: ManualClock,
+    pub(crate) key: SigningKey,
+    pub(crate) service: Service,
+    pub(crate) public_url: String,
+    pub(crate) certificate: Vec<u8>,
+    config: String,
+    directory: TempDir,
+    running: Option<Running>,
+    next: AtomicU64,
+}
+
+struct Running {
+    health: String,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Scene {
+    /// A scene with memory for state, and these lines added to its configuration.
+    pub(crate) async fn new(extra: &Extra) -> Self {
+        let service = Service::start(|_| json(200, card_with_link("https://app.example/?session=4711"))).await;
+        let directory = tempfile::tempdir().unwrap();
+        let key = SigningKey::generate(KID).unwrap();
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        write(directory.path(), "tls.crt", &certified.cert.pem());
+        write(directory.path(), "tls.key", &certified.signing_key.serialize_pem());
+        write(directory.path(), "ehr.jwks", &key.jwks());
+        let port = free_port();
+        let public_url = format!("https://localhost:{port}");
+        let config = configuration(&public_url, port, directory.path(), &service.url(), extra);
+        let mut scene = Self {
+            clock: ManualClock::new(NOW),
+            key,
+            service,
+            public_url,
+            certificate: certified.cert.der().to_vec(),
+            config,
+            directory,
+            running: None,
+            next: AtomicU64::new(0),
+        };
+        scene.start().await;
+        scene
+    }
+
+    /// Starts the gateway, again after [`Scene::stop`]. Disk state and keys are those of before.
+    pub(crate) async fn start(&mut self) {
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        let config = Config::from_toml(&self.config).unwrap_or_else(|e| panic!("{e}\n{}", self.config));
+        let ambient =
+            Ambient { clock: Arc::new(self.clock.clone()), entropy: Arc::new(SystemEntropy::default()) };
+        let app = App::bind(config, ambient).await.unwrap_or_else(|e| panic!("{e}"));
+        let health = format!("http://{}", app.health_addr());
+        let stop = CancellationToken::new();
+        let shutdown = stop.clone();
+        let task = tokio::spawn(async move {
+            let _ = app.serve(shutdown).await;
+        });
+        self.running = Some(Running { health, stop, task });
+    }
+
+    /// Stops the gateway as SIGTERM does.
+    pub(crate) async fn stop(&mut self) {
+        let running = self.running.take().unwrap();
+        running.stop.cancel();
+        running.task.await.unwrap();
+    }
+
+    /// Lets time pass.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn health(&self) -> &str {
+        &self.running.as_ref().unwrap().health
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("{}/cds-services/{SERVICE}", self.public_url)
+    }
+
+    /// A browser or an EHR: trusts the gateway's certificate, follows no redirect, keeps no cookie.
+    pub(crate) fn http(&self) -> reqwest::Client {
+        reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_der(&self.certificate).unwrap()])
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap()
+    }
+
+    pub(crate) fn jti(&self) -> String {
+        format!("jti-{}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn claims(&self, audience: &str) -> Value {
+        let now = self.clock.now().secs();
+        serde_json::json!({
+            "iss": ISSUER, "aud": audience, "iat": now, "exp": now + 300, "jti": self.jti(),
+        })
+    }
+
+    pub(crate) fn token(&self, audience: &str) -> String {
+        self.key.sign(&self.claims(audience), None).unwrap()
+    }
+
+    /// A signed POST with this JSON body.
+    pub(crate) async fn post(&self, url: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        self.post_with(url, &self.token(url), body).await
+    }
+
+    pub(crate) async fn post_with(&self, url: &str, token: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        self.http()
+            .post(url)
+            .bearer_auth(token)
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// A signed hook call of the greeting service; its answer as JSON.
+    pub(crate) async fn cards(&self) -> Value {
+        let response = self.post(&self.endpoint(), hook_body()).await;
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        response.json().await.unwrap()
+    }
+
+    /// The text at `/metrics`.
+    pub(crate) async fn metrics(&self) -> String {
+        reqwest::get(format!("{}/metrics", self.health())).await.unwrap().text().await.unwrap()
+    }
+}
+
+/// The hookInstance of [`hook_body`].
+pub(crate) const HOOK_INSTANCE: &str = "9dc2d645-66ea-41ae-a931-660c96b23cca";
+
+pub(crate) fn hook_body() -> String {
+    hook_body_of(HOOK_INSTANCE)
+}
+
+pub(crate) fn hook_body_of(hook_instance: &str) -> String {
+    serde_json::json!({
+        "hook": "patient-view", "hookInstance": hook_instance,
+        "context": {"userId": "Practitioner/1", "patientId": "p1"},
+    })
+    .to_string()
+}
+
+/// What a scene's configuration has beyond the least.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// Lines of `[listener]`, `[limits]` and other tables, before the lists.
+    pub(crate) tables: String,
+    /// Lines of the one `[[client]]`.
+    pub(crate) client: String,
+    /// Lines of the one `[[upstream]]`.
+    pub(crate) upstream: String,
+    /// Further lists: `[[service]]` and what belongs to it.
+    pub(crate) lists: String,
+    /// State on disk instead of memory.
+    pub(crate) disk: bool,
+}
+
+fn configuration(public_url: &str, port: u16, directory: &Path, service: &str, extra: &Extra) -> String {
+    let directory = directory.display();
+    let state = if extra.disk {
+        format!("backend = \"disk\"\ndirectory = \"{directory}/state\"")
+    } else {
+        "backend = \"memory\"".to_owned()
+    };
+    let Extra { tables, client, upstream, lists, .. } = extra;
+    format!(
+        r#"public_url = "{public_url}"
+[listener]
+address = "127.0.0.1:{port}"
+certificate_file = "{directory}/tls.crt"
+key_file = "{directory}/tls.key"
+ready_grace = "0s"
+[health]
+address = "127.0.0.1:0"
+[state]
+{state}
+{tables}
+[[client]]
+id = "ehr"
+issuer = "{ISSUER}"
+jwks_file = "{directory}/ehr.jwks"
+{client}
+[[upstream]]
+id = "legacy"
+url = "{service}"
+{upstream}
+{lists}
+"#
+    )
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn write(directory: &Path, name: &str, text: &str) {
+    std::fs::write(directory.join(name), text).unwrap();
+}

@@ -1,0 +1,14 @@
+//! The gateway as the world meets it: over real sockets, with a scripted service behind it and an EHR that
+//! signs its calls in front of it.
+//!
+//! What is *not* a failure here: slowness. Nothing asserts how long something takes; what depends on time
+//! runs on a clock that the test moves.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failing test is the report"
+)]
+
+mod harness;
+mod hook;
