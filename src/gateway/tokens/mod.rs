@@ -8,6 +8,8 @@ pub mod binding;
 mod base;
 mod wire;
 pub mod links;
+pub mod card_ids;
 
 pub use binding::{Binding, KnownNames, NameClash};
+pub use card_ids::{CardId, CardIds, IdError, IssueError, Issued, Kind, Original, Record};
 pub use links::{LinkTokens, Opened, SealError, Sealed, Target, TokenError};
