@@ -54,12 +54,13 @@ pub struct Record {
     pub links_sealed: usize,
     /// Links dropped by policy.
     pub links_dropped: usize,
+    clock: Arc<dyn Clock>,
     started: Duration,
 }
 
 impl Record {
     /// Opens the record of a request that came now.
-    pub fn open(id: RequestId, address: IpAddr, method: Method, clock: &dyn Clock) -> Self {
+    pub fn open(id: RequestId, address: IpAddr, method: Method, clock: &Arc<dyn Clock>) -> Self {
         Self {
             id,
             address,
@@ -78,8 +79,14 @@ impl Record {
             upstream: Duration::ZERO,
             links_sealed: 0,
             links_dropped: 0,
+            clock: Arc::clone(clock),
             started: clock.monotonic(),
         }
+    }
+
+    /// How long ago the request came.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.started)
     }
 }
 
@@ -103,7 +110,6 @@ struct WayLabels {
 /// Closes records: writes the line, counts the request.
 #[derive(Debug)]
 pub struct Recorder {
-    clock: Arc<dyn Clock>,
     requests: Family<RequestLabels, Counter>,
     refusals: Family<ReasonLabels, Counter>,
     observed: Family<ReasonLabels, Counter>,
@@ -118,9 +124,8 @@ const ADDED_BUCKETS: [f64; 12] =
 
 impl Recorder {
     /// A recorder that counts in `registry`.
-    pub fn new(clock: Arc<dyn Clock>, registry: &mut Registry) -> Self {
+    pub fn new(registry: &mut Registry) -> Self {
         let recorder = Self {
-            clock,
             requests: Family::default(),
             refusals: Family::default(),
             observed: Family::default(),
@@ -163,8 +168,7 @@ impl Recorder {
 
     /// Closes `record`: the answer with `status` and `bytes` of body is ready.
     pub fn close(&self, record: &Record, status: StatusCode, bytes: usize) {
-        let total = self.clock.monotonic().saturating_sub(record.started);
-        let added = total.saturating_sub(record.upstream);
+        let added = record.elapsed().saturating_sub(record.upstream);
         self.count(record, status, added);
         tracing::info!(
             target: "hookgate::access",

@@ -73,8 +73,8 @@ impl AnalyticsPath {
         };
         let client = caller.as_ref().map(|caller| caller.client());
         let original = self.lookup.suggestion(uuid, client, id).await??;
-        record.hook_instance = Some(original.hook_instance);
-        record.client = Some(original.client.clone());
+        record.hook_instance = Some(original.binding.hook_instance);
+        record.client = Some(original.binding.client.clone());
 
         let key = Key::new(Namespace::Delivery, &[b"analytics", uuid.to_ascii_lowercase().as_bytes()]);
         let until = self.clock.now().plus(service.feedback.lifetime.get());
@@ -88,17 +88,18 @@ impl AnalyticsPath {
                 };
             }
         };
-        let on_behalf = caller.as_ref().map_or(
-            OnBehalf::Issued(&original.client, original.tenant.as_ref()),
-            OnBehalf::Caller,
-        );
+        let instance = original.binding.hook_instance;
+        let on_behalf = match &caller {
+            Some(caller) => OnBehalf::Outcome(caller, instance),
+            None => OnBehalf::Issued(&original.binding.client, original.binding.tenant.as_ref(), instance),
+        };
         let answer = self
             .forward
             .call(
                 &service.upstream,
                 Way::Analytics(id, &original.text),
                 (parts, body.bytes().clone()),
-                (on_behalf, Some(original.hook_instance)),
+                on_behalf,
                 record,
             )
             .await;

@@ -92,12 +92,12 @@ impl DiscoveryPath {
                 Some(self.entry.admit(&route::Way::Discovery, parts, body, record).await?.0)
             }
         };
-        let on_behalf = caller.as_ref().map_or(OnBehalf::Nobody, OnBehalf::Caller);
+        let on_behalf = caller.as_ref().map_or(OnBehalf::Anybody, OnBehalf::Discovery);
         let mut listed = Vec::new();
         for upstream in &self.upstreams {
             let call = (parts, Bytes::new());
             let answer =
-                self.forward.call(upstream, Way::Discovery, call, (on_behalf, None), record).await?;
+                self.forward.call(upstream, Way::Discovery, call, on_behalf, record).await?;
             if answer.status() == StatusCode::NOT_MODIFIED && self.upstreams.len() == 1 {
                 return Ok(passed(answer, record));
             }

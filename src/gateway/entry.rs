@@ -21,7 +21,7 @@ use crate::record::Record;
 pub struct Entry {
     auth: Arc<Authenticator>,
     limits: Arc<Limits>,
-    intake: Arc<Intake>,
+    intake: Intake,
     replay: Replay,
     base: String,
 }
@@ -31,7 +31,7 @@ impl Entry {
     pub fn new(
         auth: Arc<Authenticator>,
         limits: Arc<Limits>,
-        intake: Arc<Intake>,
+        intake: Intake,
         replay: Replay,
         public_url: &Url,
     ) -> Self {
@@ -58,13 +58,13 @@ impl Entry {
             Ok(verified) => verified,
             Err(error) => {
                 record.client = error.client().cloned();
-                record.detail = error.detail();
+                record.detail = Some(error.to_string());
                 return Err(error.into());
             }
         };
         record.client = Some(verified.client().clone());
         record.tenant = verified.tenant().cloned();
-        record.audience_rule = Some(verified.audience_rule().name());
+        record.audience_rule = Some(verified.audience_rule().as_str());
         let admitted = self.limits.admit(verified, way.service())?;
         if takes_json(way) {
             require_json(parts)?;

@@ -204,7 +204,7 @@ impl FeedbackPath {
                 &call.service.upstream,
                 Way::Feedback(call.id),
                 (call.parts, body),
-                (OnBehalf::Caller(call.caller), Some(hook_instance)),
+                OnBehalf::Outcome(call.caller, hook_instance),
                 record,
             )
             .await?;

@@ -3,39 +3,84 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 
+use crate::entropy::Entropy;
+use crate::gateway::inspect::Inspected;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::replay::Caller;
 use crate::gateway::reply::{Public, Reply};
+use crate::gateway::upstream::trace::Trace;
 use crate::gateway::upstream::{Answer, Call, Identity, Upstreams, Way};
 use crate::names::{ClientId, HookInstance, Tenant, UpstreamId};
 use crate::record::Record;
 
-/// On whose behalf the upstream is called.
+/// On whose behalf the upstream is called: the proof that somebody may.
 #[derive(Clone, Copy, Debug)]
 pub enum OnBehalf<'a> {
-    /// A caller with a token.
-    Caller(&'a Caller),
-    /// The client that a card's id was issued to: it alone was shown.
-    Issued(&'a ClientId, Option<&'a Tenant>),
-    /// Nobody in particular, on the open discovery way.
-    Nobody,
+    /// A caller whose request was looked at.
+    Hook(&'a Caller, &'a Inspected),
+    /// A caller who reports what became of a card, and the hookInstance the card was made for.
+    Outcome(&'a Caller, HookInstance),
+    /// Whoever holds the unguessable id that was issued to this client.
+    Issued(&'a ClientId, Option<&'a Tenant>, HookInstance),
+    /// A caller who asks which services there are.
+    Discovery(&'a Caller),
+    /// Anybody, where discovery is open.
+    Anybody,
+}
+
+impl OnBehalf<'_> {
+    fn caller(&self) -> Option<&Caller> {
+        match self {
+            Self::Hook(caller, _) | Self::Outcome(caller, _) | Self::Discovery(caller) => {
+                Some(caller)
+            }
+            Self::Issued(..) | Self::Anybody => None,
+        }
+    }
+
+    fn hook_instance(&self) -> Option<HookInstance> {
+        match self {
+            Self::Hook(_, inspected) => Some(inspected.hook_instance()),
+            Self::Outcome(_, instance) | Self::Issued(_, _, instance) => Some(*instance),
+            Self::Discovery(_) | Self::Anybody => None,
+        }
+    }
+
+    fn client(&self) -> Option<&ClientId> {
+        match self {
+            Self::Issued(client, ..) => Some(client),
+            Self::Hook(..) | Self::Outcome(..) | Self::Discovery(_) | Self::Anybody => {
+                self.caller().map(Caller::client)
+            }
+        }
+    }
+
+    fn tenant(&self) -> Option<&Tenant> {
+        match self {
+            Self::Issued(_, tenant, _) => *tenant,
+            Self::Hook(..) | Self::Outcome(..) | Self::Discovery(_) | Self::Anybody => {
+                self.caller().and_then(Caller::tenant)
+            }
+        }
+    }
 }
 
 /// Calls upstreams.
 #[derive(Debug)]
 pub struct Forward {
-    upstreams: Arc<Upstreams>,
+    upstreams: Upstreams,
+    entropy: Arc<dyn Entropy>,
 }
 
 impl Forward {
     /// A step that calls these upstreams.
-    pub const fn new(upstreams: Arc<Upstreams>) -> Self {
-        Self { upstreams }
+    pub const fn new(upstreams: Upstreams, entropy: Arc<dyn Entropy>) -> Self {
+        Self { upstreams, entropy }
     }
 
     /// Calls `upstream`, and notes in `record` how long it took.
@@ -47,44 +92,49 @@ impl Forward {
         upstream: &UpstreamId,
         way: Way<'_>,
         (parts, body): (&Parts, Bytes),
-        (on_behalf, hook_instance): (OnBehalf<'_>, Option<HookInstance>),
+        on_behalf: OnBehalf<'_>,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
-        let (client, issuer, tenant) = match on_behalf {
-            OnBehalf::Caller(c) => (Some(c.client()), Some(c.issuer()), c.tenant()),
-            OnBehalf::Issued(client, tenant) => (Some(client), None, tenant),
-            OnBehalf::Nobody => (None, None, None),
-        };
+        let trace = Trace::of(&parts.headers, false, self.entropy.as_ref())?;
         let identity = Identity {
-            client,
-            issuer,
-            tenant,
-            hook_instance,
+            client: on_behalf.client(),
+            issuer: on_behalf.caller().map(Caller::issuer),
+            tenant: on_behalf.tenant(),
+            hook_instance: on_behalf.hook_instance(),
             request_id: record.id,
+            trace: &trace,
             client_address: record.address,
         };
         let call = Call { way, headers: &parts.headers, body, identity };
-        let answer = self.upstreams.call(upstream, call).await?;
-        record.upstream = record.upstream.saturating_add(answer.upstream_time());
-        Ok(answer)
+        let began = record.elapsed();
+        let answer = self.upstreams.call(upstream, call).await;
+        record.upstream = record.upstream.saturating_add(record.elapsed().saturating_sub(began));
+        Ok(answer?)
     }
 }
 
 /// An upstream's answer as it goes out. A masked one keeps its status and gets a body that says nothing.
 pub fn passed(answer: Answer, record: &mut Record) -> Reply {
-    if answer.is_masked() {
+    if !answer.status().is_success() {
         record.code = Some("upstream-status");
         record.reason = Some("upstream-status");
-        let mut reply = Public::new(answer.status(), "upstream-status").outcome(record.id);
-        if let Some(after) = answer.headers().get(http::header::RETRY_AFTER) {
-            reply.headers_mut().insert(http::header::RETRY_AFTER, after.clone());
-        }
-        return reply;
     }
+    let masked = answer.masked();
     let (status, headers, body) = answer.into_parts();
-    let mut reply = Reply::new(Full::new(body));
-    *reply.status_mut() = status;
-    *reply.headers_mut() = headers;
+    let mut reply = if masked {
+        Public::new(status, "upstream-status").outcome(record.id)
+    } else {
+        let mut reply = Reply::new(Full::new(body));
+        *reply.status_mut() = status;
+        reply
+    };
+    if masked {
+        if let Some(after) = headers.get(RETRY_AFTER) {
+            reply.headers_mut().insert(RETRY_AFTER, after.clone());
+        }
+    } else {
+        *reply.headers_mut() = headers;
+    }
     reply
 }
 
@@ -93,9 +143,9 @@ pub fn passed(answer: Answer, record: &mut Record) -> Reply {
 pub fn as_json(reply: &mut Reply) {
     let headers = reply.headers_mut();
     let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let is_json = declared.is_some_and(|text| {
-        let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+    let is_json = declared.and_then(|text| text.parse::<mime::Mime>().ok()).is_some_and(|mime| {
+        mime.type_() == mime::APPLICATION
+            && (mime.subtype() == mime::JSON || mime.suffix() == Some(mime::JSON))
     });
     if !is_json {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

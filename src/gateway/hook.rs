@@ -11,7 +11,7 @@ use http_body::Body;
 use http_body_util::Full;
 
 use crate::gateway::entry::Entry;
-use crate::gateway::forward::Forward;
+use crate::gateway::forward::{Forward, OnBehalf, as_json, passed};
 use crate::gateway::inspect;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::reply::Reply;
@@ -68,22 +68,21 @@ impl HookPath {
         record.hook_instance = Some(inspected.hook_instance());
         record.observed.extend(inspected.observed().iter().map(|finding| finding.code()));
 
-        let hook_instance = inspected.hook_instance();
+        let call = (parts, body.bytes().clone());
+        let on_behalf = OnBehalf::Hook(&caller, &inspected);
         let answer = self
             .forward
-            .call(&service.upstream, upstream::Way::Hook(id), parts, body.bytes(), Some(&caller), Some(hook_instance), record)
+            .call(&service.upstream, upstream::Way::Hook(id), call, on_behalf, record)
             .await?;
-        if answer.status() == StatusCode::NO_CONTENT && answer.body().is_empty() {
-            return Ok(answer.into_reply());
-        }
-        if !answer.status().is_success() {
-            return Ok(answer.into_reply());
+        let nothing = answer.status() == StatusCode::NO_CONTENT && answer.body().is_empty();
+        if nothing || !answer.status().is_success() {
+            return Ok(passed(answer, record));
         }
         let binding = Binding {
             client: caller.client().clone(),
             tenant: caller.tenant().cloned(),
             service: id.clone(),
-            hook_instance,
+            hook_instance: inspected.hook_instance(),
         };
         let rewritten = self.rewriter.rewrite(answer.body(), service, &binding).await?;
         record.links_sealed = rewritten.counts.rewritten;
@@ -91,8 +90,9 @@ impl HookPath {
         if rewritten.without_ids {
             record.observed.push("ids-not-recorded");
         }
-        let mut reply = answer.into_reply().map(|_| Full::new(rewritten.body));
+        let mut reply = passed(answer, record).map(|_| Full::new(rewritten.body));
         as_json(&mut reply);
+        remove_validators(&mut reply);
         if let Some(expires) = rewritten.expires {
             let date = httpdate::fmt_http_date(expires.to_system_time());
             reply.headers_mut().insert(EXPIRES, HeaderValue::try_from(date)?);

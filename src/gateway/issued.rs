@@ -100,7 +100,12 @@ impl Lookup {
         let Some(record) = self.record(&id, records).await? else {
             return Ok(Err(IdError::Expired));
         };
-        Ok(self.ids.resolve(&id, &record, kind, client, service))
+        let original = match client {
+            Some(client) => self.ids.resolve(&id, &record, client, service),
+            None => self.ids.resolve_for_bearer(&id, &record, service),
+        };
+        // An id of the other kind stands for nothing where this kind is asked for.
+        Ok(original.and_then(|o| if o.kind == kind { Ok(o) } else { Err(IdError::NoSuchIndex) }))
     }
 
     async fn record(&self, id: &CardId, records: &mut Records) -> Result<Option<Bytes>, StoreError> {

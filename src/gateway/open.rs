@@ -126,7 +126,7 @@ impl OpenPath {
             Target::Here(target) => Ok(target.to_owned()),
             Target::Stored(key) => {
                 let sealed = self.store.get(key).await?.ok_or(Gone::Target)?;
-                Ok(self.links.unseal_target(opened, &sealed)?)
+                Ok(self.links.open_target(opened, &sealed)?)
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, NoEntropy, draw};
 use crate::gateway::cards::{Cards, CardsError, Counts, IdEdits, IdKind};
 use crate::gateway::service::Service;
-use crate::gateway::tokens::{Binding, CardIds, IdsError, Kind, LinkTokens, Record, SealError};
+use crate::gateway::tokens::{Binding, CardIds, IssueError, Kind, LinkTokens, Record, SealError};
 use crate::store::{Insert, Key, Nonce, Store, StoreError};
 
 /// Cards, ready for the EHR.
@@ -36,7 +36,7 @@ pub enum RewriteError {
     Seal(#[from] SealError),
     /// No ids could be made.
     #[error(transparent)]
-    Ids(#[from] IdsError),
+    Ids(#[from] IssueError),
     /// A link's target could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
