@@ -29,6 +29,7 @@ use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -180,6 +181,8 @@ impl Doors {
                 },
             }
         }
+        // Lets the runtime hear from the system what is queued.
+        yield_now().await;
         while let Some(Ok((stream, address))) = self.listener.accept().now_or_never() {
             self.begin(stream, address, &service, &endings);
         }

@@ -33,6 +33,26 @@ async fn an_answer_in_the_drain_is_the_last_and_a_late_request_is_still_served()
     assert_eq!(gate.stop().await, Drained::Complete);
 }
 
+/// One thread, and no turn for the listener between the clients' requests and the shutdown.
+#[tokio::test]
+async fn what_the_system_has_queued_is_served() {
+    let gate = Gate::plain(settings()).await;
+    tokio::task::yield_now().await;
+    let queued = (0..20).map(|_| {
+        let mut stream = std::net::TcpStream::connect(gate.address).unwrap();
+        std::io::Write::write_all(&mut stream, b"GET /queued HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    });
+    let queued = queued.collect::<Vec<_>>();
+    gate.shutdown.cancel();
+    for stream in queued {
+        let mut wire = Wire::new(TcpStream::from_std(stream).unwrap());
+        assert_eq!(wire.answer().await.expect("lost in the queue").status, 200);
+    }
+    assert_eq!(gate.stop().await, Drained::Complete);
+}
+
 #[tokio::test]
 async fn idle_connections_do_not_hold_it_up() {
     let gate = Gate::tls(settings()).await;

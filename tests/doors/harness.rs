@@ -53,6 +53,14 @@ pub(crate) struct Log {
     pub(crate) done: Semaphore,
 }
 
+impl Log {
+    /// `/wait` came to its end.
+    pub(crate) async fn is_done(&self) {
+        let done = timeout(PATIENCE, self.done.acquire()).await;
+        done.expect("the handler was stopped").unwrap().forget();
+    }
+}
+
 /// A running listener.
 pub(crate) struct Gate {
     pub(crate) address: SocketAddr,

@@ -175,6 +175,8 @@ fn chunks() -> Vec<(Vec<u8>, u16)> {
         "5\r\nhello0\r\n\r\n",
         "5\r\nhello\n0\r\n\r\n",
         "5\r\nhello\r0\r\n\r\n",
+        "5\r\nhello\rX0\r\n\r\n",
+        "5\r\nhelloX\n0\r\n\r\n",
         "5\r\nhello world\r\n0\r\n\r\n",
         "5\r\nhi\r\n0\r\n\r\n",
         "5\r\nhello\r\n\r\n0\r\n\r\n",

@@ -182,6 +182,8 @@ mod tests {
             ("5\r\nhello0\r\n\r\n", Fault::Chunk),
             ("5\r\nhello\n0\r\n\r\n", Fault::Chunk),
             ("5\r\nhello\r0\r\n\r\n", Fault::Chunk),
+            ("5\r\nhello\rX0\r\n\r\n", Fault::Chunk),
+            ("5\r\nhelloX\n0\r\n\r\n", Fault::Chunk),
             ("5\r\nhello!\r\n0\r\n\r\n", Fault::Chunk),
             ("5\r\nhell\r\n0\r\n\r\n", Fault::Chunk),
             ("5\r\nhello\r\n\r\n", Fault::Chunk),
