@@ -1,1 +1,0 @@
-//! Finding places in a JSON text and replacing only these.
