@@ -1,1 +1,0 @@
-//! What a request says about itself, read in one pass.
