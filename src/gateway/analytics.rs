@@ -60,7 +60,7 @@ impl AnalyticsPath {
     where
         B: Body<Data = Bytes> + Send,
     {
-        let service = self.services.get(id).ok_or(Refusal::UnknownWay)?;
+        let service = self.services.get(id).ok_or(Refusal::NoService)?;
         // A token that is shown is checked, also where none is asked for.
         let by_uuid = service.feedback.analytics == AnalyticsCredential::Uuid
             && !parts.headers.contains_key(AUTHORIZATION);

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::clock::{Clock, UnixTime};
-use crate::entropy::{Entropy, NoEntropy, draw};
-use crate::store::{Claim, Key, Nonce, Store, StoreError};
+use crate::entropy::{Entropy, draw};
+use crate::gateway::refusal::Refusal;
+use crate::store::{Claim, Key, Nonce, Store};
 
 /// Work that is to be done once, and by whom.
 #[derive(Debug)]
@@ -31,17 +32,6 @@ pub struct Claimed {
     key: Key,
     nonce: Nonce,
     until: UnixTime,
-}
-
-/// Why nobody can tell whose turn it is.
-#[derive(Debug, thiserror::Error)]
-pub enum DeliveryError {
-    /// The store does not say.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// No nonce could be drawn.
-    #[error(transparent)]
-    Entropy(#[from] NoEntropy),
 }
 
 /// Keeps deliveries to one each.
@@ -64,8 +54,8 @@ impl Deliveries {
     /// Asks for the delivery named `key`, which is remembered until `until` once done.
     ///
     /// # Errors
-    /// [`DeliveryError`]
-    pub async fn claim(&self, key: Key, until: UnixTime) -> Result<Turn, DeliveryError> {
+    /// [`Refusal`]
+    pub async fn claim(&self, key: Key, until: UnixTime) -> Result<Turn, Refusal> {
         let nonce = Nonce(draw(self.entropy.as_ref())?);
         let lease = self.clock.now().plus(LEASE);
         Ok(match self.store.claim(key, nonce, lease).await? {

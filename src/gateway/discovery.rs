@@ -50,11 +50,6 @@ pub struct DiscoveryPath {
     forward: Arc<Forward>,
 }
 
-/// An answer that is no discovery document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the upstream's discovery answer cannot be read")]
-pub struct NotDiscovery;
-
 #[derive(Deserialize)]
 struct Document<'a> {
     #[serde(borrow)]
@@ -115,7 +110,7 @@ impl DiscoveryPath {
         let (mut entries, mut complete) = (Vec::new(), listed.len() == 1);
         for (upstream, answer) in &listed {
             let document: Document<'_> =
-                serde_json::from_slice(answer.body()).map_err(|_| NotDiscovery)?;
+                serde_json::from_slice(answer.body()).map_err(|_| Refusal::Discovery)?;
             for entry in document.services {
                 if self.serves(upstream, entry)? {
                     entries.push(entry.get().to_owned());
@@ -125,7 +120,7 @@ impl DiscoveryPath {
             }
         }
         let Some((_, first)) = listed.into_iter().next() else {
-            return Err(Refusal::UnknownWay);
+            return Err(Refusal::NoService);
         };
         let mut reply = passed(first, record);
         as_json(&mut reply);
@@ -140,8 +135,8 @@ impl DiscoveryPath {
     }
 
     /// Whether a call to the listed service would reach this very upstream.
-    fn serves(&self, upstream: &UpstreamId, entry: &RawValue) -> Result<bool, NotDiscovery> {
-        let listed: Listed = serde_json::from_str(entry.get()).map_err(|_| NotDiscovery)?;
+    fn serves(&self, upstream: &UpstreamId, entry: &RawValue) -> Result<bool, Refusal> {
+        let listed: Listed = serde_json::from_str(entry.get()).map_err(|_| Refusal::Discovery)?;
         let service = ServiceId::new(&listed.id).ok().and_then(|id| self.services.get(&id).cloned());
         Ok(service.is_some_and(|service| &service.upstream == upstream))
     }

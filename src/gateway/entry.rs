@@ -53,7 +53,7 @@ impl Entry {
     where
         B: Body<Data = Bytes> + Send,
     {
-        let called = called(way).ok_or(Refusal::UnknownWay)?;
+        let called = called(way).ok_or(Refusal::NoService)?;
         let verified = match self.auth.authenticate(&parts.headers, &called).await {
             Ok(verified) => verified,
             Err(error) => {

@@ -76,13 +76,13 @@ impl FeedbackPath {
     where
         B: Body<Data = Bytes> + Send,
     {
-        let service = self.services.get(id).ok_or(Refusal::UnknownWay)?;
+        let service = self.services.get(id).ok_or(Refusal::NoService)?;
         let way = route::Way::Feedback(id.clone());
         let (caller, body) = self.entry.admit(&way, parts, body, record).await?;
         let outcomes = Outcomes::read(body.bytes())?;
         let known = self.known(&outcomes, &caller, id, record).await?;
         if known.is_empty() {
-            return Err(Refusal::UnknownId);
+            return Err(Refusal::NoneKnown);
         }
         let (groups, done) = self.claim(known, &outcomes, &caller, id, service).await?;
         let call = FeedbackCall { id, service, parts, caller: &caller, outcomes: &outcomes };

@@ -59,10 +59,10 @@ impl HookPath {
     where
         B: Body<Data = Bytes> + Send,
     {
-        let service = self.services.get(id).ok_or(Refusal::UnknownWay)?;
+        let service = self.services.get(id).ok_or(Refusal::NoService)?;
         let way = Way::Hook(id.clone());
         let (caller, body) = self.entry.admit(&way, parts, body, record).await?;
-        let policy = self.policies.get(caller.client()).ok_or(Refusal::UnknownWay)?;
+        let policy = self.policies.get(caller.client()).ok_or(Refusal::NoService)?;
         let inspected = inspect::inspect(body.bytes(), policy)?;
         record.hook = Some(inspected.hook().to_owned());
         record.hook_instance = Some(inspected.hook_instance());

@@ -29,20 +29,6 @@ pub struct OpenPath {
     entropy: Arc<dyn Entropy>,
 }
 
-/// Why a link leads nowhere. Outside all look the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Gone {
-    /// Another browser opened it, or this one longer ago than the grace lasts.
-    #[error("the link has been opened before")]
-    Spent,
-    /// Its service is not configured any more.
-    #[error("the link's service is gone")]
-    Service,
-    /// Its target was kept in the store and is not there any more.
-    #[error("the link's target is gone")]
-    Target,
-}
-
 impl OpenPath {
     /// The way through these steps.
     pub fn new(
@@ -67,7 +53,7 @@ impl OpenPath {
         record.client = Some(binding.client.clone());
         record.tenant = binding.tenant.clone();
         record.hook_instance = Some(binding.hook_instance);
-        let service = self.services.get(&binding.service).ok_or(Gone::Service)?;
+        let service = self.services.get(&binding.service).ok_or(Refusal::Orphaned)?;
         match opening::plan(&parts.method, &parts.headers, &service.links) {
             Plan::Peek => self.peek(&opened, parts, service, now, record).await,
             Plan::Spend => self.spend(&opened, parts, service, now).await,
@@ -86,7 +72,7 @@ impl OpenPath {
         if let Some(note) = self.store.get(opened.spend_key()).await? {
             let browser = Browser::from_headers(&parts.headers);
             if !allowed_again(&note, browser.as_ref(), service, now) {
-                return Err(Gone::Spent.into());
+                return Err(Refusal::Spent);
             }
         }
         let page = opening::page(PageKind::Button, record.id);
@@ -116,7 +102,7 @@ impl OpenPath {
         match self.store.insert(opened.spend_key(), nonce, note, opened.expires()).await? {
             Insert::First => {}
             Insert::Held(note) if allowed_again(&note, Some(&browser), service, now) => {}
-            Insert::Held(_) => return Err(Gone::Spent.into()),
+            Insert::Held(_) => return Err(Refusal::Spent),
         }
         Ok(redirect(location, browser.set_cookie(service.links.grace.get())))
     }
@@ -125,7 +111,7 @@ impl OpenPath {
         match opened.target() {
             Target::Here(target) => Ok(target.to_owned()),
             Target::Stored(key) => {
-                let sealed = self.store.get(key).await?.ok_or(Gone::Target)?;
+                let sealed = self.store.get(key).await?.ok_or(Refusal::Orphaned)?;
                 Ok(self.links.open_target(opened, &sealed)?)
             }
         }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 
 use crate::clock::{Clock, UnixTime};
-use crate::entropy::{Entropy, NoEntropy, draw};
-use crate::gateway::cards::{Cards, CardsError, Counts, IdEdits, IdKind};
+use crate::entropy::{Entropy, draw};
+use crate::gateway::cards::{Cards, Counts, IdEdits, IdKind};
+use crate::gateway::refusal::Refusal;
 use crate::gateway::service::Service;
-use crate::gateway::tokens::{Binding, CardIds, IssueError, Kind, LinkTokens, Record, SealError};
-use crate::store::{Insert, Key, Nonce, Store, StoreError};
+use crate::gateway::tokens::{Binding, CardIds, Kind, LinkTokens, Record};
+use crate::store::{Insert, Key, Nonce, Store};
 
 /// Cards, ready for the EHR.
 #[derive(Debug)]
@@ -23,26 +24,6 @@ pub struct Rewritten {
     pub counts: Counts,
     /// The ids were left out, because what they stand for could not be recorded.
     pub without_ids: bool,
-}
-
-/// Why an answer cannot be passed on.
-#[derive(Debug, thiserror::Error)]
-pub enum RewriteError {
-    /// It is not a cards answer that can be read in one way only.
-    #[error(transparent)]
-    Cards(#[from] CardsError),
-    /// A link could not be sealed.
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// No ids could be made.
-    #[error(transparent)]
-    Ids(#[from] IssueError),
-    /// A link's target could not be kept.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// No nonce could be drawn.
-    #[error(transparent)]
-    Entropy(#[from] NoEntropy),
 }
 
 /// Rewrites cards.
@@ -73,13 +54,13 @@ impl Rewriter {
     /// Rewrites the cards in `body`, which `service` gave on the call that `binding` describes.
     ///
     /// # Errors
-    /// [`RewriteError`]; nothing of `body` may then go out.
+    /// [`Refusal`]; nothing of `body` may then go out.
     pub async fn rewrite(
         &self,
         body: &Bytes,
         service: &Service,
         binding: &Binding,
-    ) -> Result<Rewritten, RewriteError> {
+    ) -> Result<Rewritten, Refusal> {
         let cards = Cards::read(body, &service.cards)?;
         let now = self.clock.now();
         let expires = now.plus(service.links.lifetime.get());
@@ -106,7 +87,7 @@ impl Rewriter {
         cards: &Cards<'_>,
         binding: &Binding,
         expires: UnixTime,
-    ) -> Result<Vec<String>, RewriteError> {
+    ) -> Result<Vec<String>, Refusal> {
         let incarnation = self.store.incarnation();
         let (mut urls, mut long) = (Vec::new(), Vec::new());
         for link in cards.links() {
@@ -119,7 +100,7 @@ impl Rewriter {
     }
 
     /// Keeps a value under a key that is new by chance. Whether somebody held it is the answer's second half.
-    async fn keep(&self, key: Key, value: Bytes, until: UnixTime) -> Result<Insert, RewriteError> {
+    async fn keep(&self, key: Key, value: Bytes, until: UnixTime) -> Result<Insert, Refusal> {
         let nonce = Nonce(draw(self.entropy.as_ref())?);
         Ok(self.store.insert(key, nonce, value, until).await?)
     }
@@ -131,7 +112,7 @@ impl Rewriter {
         cards: &Cards<'_>,
         binding: &Binding,
         until: UnixTime,
-    ) -> Result<Option<Vec<String>>, RewriteError> {
+    ) -> Result<Option<Vec<String>>, Refusal> {
         if cards.ids().is_empty() {
             return Ok(Some(Vec::new()));
         }
@@ -143,7 +124,7 @@ impl Rewriter {
             match self.record(issued.records).await {
                 Ok(true) => return Ok(Some(issued.substitutes)),
                 Ok(false) => {}
-                Err(RewriteError::Store(error)) => {
+                Err(Refusal::Store(error)) => {
                     tracing::error!(%error, "cards go out without ids: their record cannot be kept");
                     return Ok(None);
                 }
@@ -153,7 +134,7 @@ impl Rewriter {
         Ok(None)
     }
 
-    async fn record(&self, records: Vec<Record>) -> Result<bool, RewriteError> {
+    async fn record(&self, records: Vec<Record>) -> Result<bool, Refusal> {
         let kept = try_join_all(
             records.into_iter().map(|record| self.keep(record.key, record.value, record.until)),
         )
