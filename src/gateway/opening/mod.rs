@@ -11,6 +11,8 @@
 
 pub mod settings;
 mod plan;
+mod browser;
 
+pub use browser::{Browser, SpendNote};
 pub use plan::{Plan, plan};
 pub use settings::{Confirm, Settings};
