@@ -12,7 +12,9 @@
 pub mod settings;
 mod plan;
 mod browser;
+mod location;
 
 pub use browser::{Browser, SpendNote};
+pub use location::{LocationError, location, with_query};
 pub use plan::{Plan, plan};
 pub use settings::{Confirm, Settings};
