@@ -13,8 +13,12 @@ pub mod settings;
 mod plan;
 mod browser;
 mod location;
+mod page;
+mod answer;
 
+pub use answer::{peek, redirect, wants_page};
 pub use browser::{Browser, SpendNote};
 pub use location::{LocationError, location, with_query};
+pub use page::{Page, PageKind, page};
 pub use plan::{Plan, plan};
 pub use settings::{Confirm, Settings};
