@@ -96,6 +96,22 @@ async fn the_same_unknown_kid_is_asked_for_once_a_while() {
 }
 
 #[tokio::test]
+async fn what_was_known_to_be_unknown_is_open_again_in_an_outage() {
+    let server = Server::start(set(&OURS, &["a"])).await;
+    let gate = open(&server, patient()).await;
+    gate.until("ehr", |s| s.kids == ["a"]).await;
+    let token = |kid: &str| gate.token(&OURS, ISSUER, "ES384", kid);
+    gate.clock.advance(secs(30));
+    assert!(matches!(gate.reason(&token("b")).await, AuthReason::KidUnknown(_)));
+    server.now(Reply::Down);
+    gate.clock.advance(secs(31));
+    for kid in ["c", "b"] {
+        let reason = gate.reason(&token(kid)).await;
+        assert!(matches!(reason, AuthReason::KeysUnavailable { .. }), "{kid}: {reason}");
+    }
+}
+
+#[tokio::test]
 async fn many_who_bring_the_same_new_key_share_one_fetch() {
     let server = Server::start(set(&OURS, &["old"])).await;
     let gate = open(&server, patient()).await;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use hookgate::clock::{Clock, ManualClock};
 use hookgate::gateway::auth::{AuthReason, ClientSettings, KeySettings};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::gate::{Gate, ISSUER, NOW, client};
+use crate::gate::{Gate, ISSUER, NOW, build, client};
 use crate::server::{Reply, Server};
 use crate::signer::OURS;
 
@@ -71,6 +73,15 @@ async fn the_pauses_between_failures_grow_to_their_limit() {
     assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(300)), "{pauses:?}");
     assert_eq!(pauses[12..], [Duration::from_secs(300); 2], "{pauses:?}");
     assert!(pauses.windows(2).take(5).all(|w| w[1] > w[0] / 2), "{pauses:?}");
+
+    server.now(set("a"));
+    clock.advance(Duration::from_secs(300));
+    gate.until("ehr", |s| s.kids == ["a"] && s.next_refresh.is_some()).await;
+    server.now(Reply::Down);
+    clock.advance(gate.auth.status()[0].next_refresh.unwrap());
+    gate.until("ehr", |s| s.last_error.is_some() && s.next_refresh.is_some()).await;
+    let anew = gate.auth.status()[0].next_refresh.unwrap();
+    assert!(anew <= Duration::from_secs(2), "after a success it starts anew: {anew:?}");
 }
 
 #[tokio::test]
@@ -204,4 +215,22 @@ async fn a_server_that_hangs_delays_nobody_else() {
     let pending: Vec<String> = gate.auth.pending().iter().map(ToString::to_string).collect();
     assert_eq!(pending, ["slow"]);
     assert_eq!(gate.auth.status()[0].next_refresh, None, "its fetch is still under way");
+}
+
+#[tokio::test]
+async fn the_tasks_end_when_they_are_told_to() {
+    let (hanging, healthy) = (Server::start(Reply::Hang).await, Server::start(set("a")).await);
+    let more = client(&format!("id = \"slow\"\nissuer = \"slow\"\n{}", hanging.toml()));
+    let clock = ManualClock::new(NOW);
+    let clients = vec![settings(&healthy), more];
+    let (auth, _) = build(clients, KeySettings::default(), None, &clock);
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    auth.unwrap().start(&tasks, stop.clone());
+    assert_eq!(tasks.len(), 2);
+    while hanging.requests() + healthy.requests() < 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    stop.cancel();
+    tasks.close();
+    tokio::time::timeout(Duration::from_secs(30), tasks.wait()).await.expect("still running");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hookgate::gateway::auth::{AuthReason, KeySettings};
 use hookgate::units::Period;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gate::{Gate, ISSUER, client};
 use crate::server::{Reply, Server};
@@ -44,35 +45,46 @@ async fn a_good_set_is_taken_whatever_its_content_type() {
 async fn one_malformed_key_loses_only_itself() {
     let good = OURS.jwk("ES384", "good");
     let set = |bad: serde_json::Value| json!({"keys": [bad, good]}).to_string();
-    for (what, bad) in [
-        ("null", json!(null)),
-        ("a number", json!(1)),
-        ("empty", json!({})),
-        ("numeric kid", json!({"kty": "EC", "kid": 1})),
-        ("unknown kty", json!({"kty": "AKP", "kid": "x"})),
-        ("P-521", json!({"kty": "EC", "crv": "P-521", "kid": "x", "x": "AA", "y": "AA"})),
+    for (what, code, bad) in [
+        ("null", "malformed", json!(null)),
+        ("a number", "malformed", json!(1)),
+        ("empty", "malformed", json!({})),
+        ("numeric kid", "malformed", json!({"kty": "EC", "kid": 1})),
+        ("unknown kty", "type", json!({"kty": "AKP", "kid": "x"})),
+        ("P-521", "type", json!({"kty": "EC", "crv": "P-521", "kid": "x", "x": "AA", "y": "AA"})),
         (
             "off the curve",
+            "point",
             json!({"kty": "EC", "crv": "P-256", "kid": "x", "x": "A".repeat(43), "y": "A".repeat(43)}),
         ),
-        ("RSA without n", json!({"kty": "RSA", "kid": "x", "e": "AQAB"})),
-        ("RSA of 1024 bits", json!({"kty": "RSA", "kid": "x", "e": "AQAB", "n": "_".repeat(171)})),
-        ("RSA with e 1", json!({"kty": "RSA", "kid": "x", "e": "AQ", "n": "_".repeat(342)})),
-        ("no kid", json!({"kty": "OKP", "crv": "Ed25519", "x": "A".repeat(43)})),
-        ("symmetric", json!({"kty": "oct", "kid": "x", "k": "AAAA"})),
+        ("RSA without n", "malformed", json!({"kty": "RSA", "kid": "x", "e": "AQAB"})),
         (
+            "RSA of 1024 bits",
+            "size",
+            json!({"kty": "RSA", "kid": "x", "e": "AQAB", "n": "_".repeat(170) + "8"}),
+        ),
+        (
+            "RSA with e 1",
+            "size",
+            json!({"kty": "RSA", "kid": "x", "e": "AQ", "n": "_".repeat(341) + "w"}),
+        ),
+        ("no kid", "no-kid", json!({"kty": "OKP", "crv": "Ed25519", "x": "A".repeat(43)})),
+        ("symmetric", "symmetric", json!({"kty": "oct", "kid": "x", "k": "AAAA"})),
+        (
+            "private",
             "private",
             json!({"kty": "OKP", "crv": "Ed25519", "kid": "x", "x": "A".repeat(43), "d": "A"}),
         ),
         (
             "bad alg",
+            "alg",
             json!({"kty": "OKP", "crv": "Ed25519", "kid": "x", "x": "A".repeat(43), "alg": "ES256"}),
         ),
     ] {
         let server = Server::start(Reply::Set(set(bad), "")).await;
         let gate = gate_for(&server, KeySettings::default()).await;
         gate.until("ehr", |s| s.kids == ["good"]).await;
-        assert_eq!(gate.auth.status()[0].refused, 1, "{what}");
+        assert_eq!(gate.auth.status()[0].refused, [code], "{what}");
         gate.call(&gate.token(&OURS, ISSUER, "ES384", "good")).await.unwrap();
         assert!(gate.metrics().contains("hookgate_jwks_keys_refused{client=\"ehr\"} 1"));
     }
@@ -174,4 +186,26 @@ async fn private_addresses_are_not_dialled_by_name_nor_by_number() {
         assert_eq!(gate.auth.status()[0].last_error, Some("address"), "{host}");
     }
     assert_eq!(server.requests(), 0);
+}
+
+#[tokio::test]
+async fn this_machine_may_be_asked_in_plain_http_where_that_is_allowed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            let set = OURS.set().to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", set.len());
+            let _ = stream.write_all((head + &set).as_bytes()).await;
+        }
+    });
+    for host in ["127.0.0.1", "localhost"] {
+        let settings = client(&format!(
+            "id = \"ehr\"\nissuer = {ISSUER:?}\njwks_url = \"http://{host}:{port}/\"\nallow_private_key_server = true"
+        ));
+        let gate = Gate::open(vec![settings], KeySettings::default());
+        gate.until("ehr", |s| s.kids.len() == 9).await;
+    }
 }

@@ -124,6 +124,11 @@ impl KeySet {
         &self.refused
     }
 
+    /// The codes of what is wrong with these.
+    pub(super) fn faults(&self) -> Vec<&'static str> {
+        self.refused.iter().map(|key| key.fault.code()).collect()
+    }
+
     /// The usable keys as they were sent.
     pub(super) fn usable_json(&self) -> Vec<&RawValue> {
         self.usable().map(|(_, json)| json).collect()

@@ -82,8 +82,8 @@ pub struct KeyStatus {
     pub client: ClientId,
     /// The usable ones.
     pub kids: Vec<String>,
-    /// How many of the set are not used.
-    pub refused: usize,
+    /// Why keys of the set are not used: a code for each.
+    pub refused: Vec<&'static str>,
     /// Time since the set was read from its source.
     pub age: Option<Duration>,
     /// When that was.
@@ -197,7 +197,7 @@ impl ClientKeys {
         KeyStatus {
             client: self.client.clone(),
             kids: set.map(KeySet::kids).unwrap_or_default(),
-            refused: set.map_or(0, |set| set.refused().len()),
+            refused: set.map(KeySet::faults).unwrap_or_default(),
             age: last_success.map(|at| self.clock.now().since(at)),
             last_success,
             last_error: self.progress.error(),

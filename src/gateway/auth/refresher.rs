@@ -72,7 +72,7 @@ impl Refresher {
         let before = self.keys.status();
         let held = self.keys.hold(loaded.set, self.clock.now());
         let (client, refused) = (self.keys.client(), held.set.refused());
-        if before.kids != held.set.kids() || before.refused != refused.len() {
+        if before.kids != held.set.kids() || before.refused != held.set.faults() {
             tracing::info!(%client, kids = ?held.set.kids(), "keys taken");
             for key in refused {
                 tracing::warn!(%client, kid = ?key.kid, code = key.fault.code(), "key refused: {}", key.fault);
