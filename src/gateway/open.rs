@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY, SET_COOKIE};
+use http::Method;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
 use http_body_util::Full;
 
 use crate::clock::{Clock, UnixTime};
@@ -14,8 +13,9 @@ use crate::gateway::opening;
 use crate::gateway::opening::{Browser, PageKind, Plan, SpendNote};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::reply::Reply;
+use crate::gateway::route::{RouteError, Way};
 use crate::gateway::service::{Service, Services};
-use crate::gateway::tokens::{LinkTokens, Opened, Target};
+use crate::gateway::tokens::{LinkTokens, Opened, Target, TokenError};
 use crate::record::Record;
 use crate::store::{Insert, Nonce, Store};
 
@@ -45,23 +45,38 @@ impl OpenPath {
     ///
     /// # Errors
     /// [`Refusal`] where it leads nowhere, or nobody can tell.
-    pub async fn run(&self, token: &str, parts: &Parts, record: &mut Record) -> Result<Reply, Refusal> {
+    pub async fn run(
+        &self,
+        token: &str,
+        parts: &Parts,
+        record: &mut Record,
+    ) -> Result<Reply, Refusal> {
         let now = self.clock.now();
-        let opened = self.links.open(token, now, self.store.incarnation())?;
-        let binding = opened.binding();
-        record.service = Some(binding.service.clone());
-        record.client = Some(binding.client.clone());
-        record.tenant = binding.tenant.clone();
-        record.hook_instance = Some(binding.hook_instance);
-        let service = self.services.get(&binding.service).ok_or(Refusal::Orphaned)?;
-        match opening::plan(&parts.method, &parts.headers, &service.links) {
-            Plan::Peek => self.peek(&opened, parts, service, now, record).await,
-            Plan::Spend => self.spend(&opened, parts, service, now).await,
+        let opened = self
+            .links
+            .open(token, now, self.store.incarnation())
+            .inspect_err(|error| note_owner(error, record))?;
+        note(&opened, record);
+        let service =
+            self.services.get(&opened.binding().service).ok_or(Refusal::Orphaned)?;
+        let mut reply = match opening::plan(&parts.method, &parts.headers, &service.links) {
+            Plan::NotAllowed => {
+                let way = Way::Open(token.to_owned());
+                return Err(RouteError::Method { way }.into());
+            }
+            // `HEAD` gets what `GET` would, and the outermost function leaves its body out.
+            Plan::Peek | Plan::Ask => self.ask(&opened, parts, service, now, record).await?,
+            Plan::Decline => page(PageKind::Ahead, record),
+            Plan::Spend => self.spend(&opened, parts, service, now).await?,
+        };
+        if parts.method == Method::HEAD {
+            *reply.body_mut() = Full::default();
         }
+        Ok(reply)
     }
 
     /// Shows the page with the button. Nothing is spent; what is spent already is said at once.
-    async fn peek(
+    async fn ask(
         &self,
         opened: &Opened,
         parts: &Parts,
@@ -71,16 +86,11 @@ impl OpenPath {
     ) -> Result<Reply, Refusal> {
         if let Some(note) = self.store.get(opened.spend_key()).await? {
             let browser = Browser::from_headers(&parts.headers);
-            if !allowed_again(&note, browser.as_ref(), service, now) {
+            if !browser.is_some_and(|b| allowed_again(&note, &b, opened, service, now)) {
                 return Err(Refusal::Spent);
             }
         }
-        let page = opening::page(PageKind::Button, record.id);
-        let mut reply = page.into_reply(StatusCode::OK);
-        if parts.method == Method::HEAD {
-            *reply.body_mut() = Full::default();
-        }
-        Ok(reply)
+        Ok(page(PageKind::Open, record))
     }
 
     async fn spend(
@@ -97,14 +107,15 @@ impl OpenPath {
             Some(browser) => browser,
             None => Browser::new(self.entropy.as_ref())?,
         };
-        let note = SpendNote::new(&browser, now).encode();
+        let note = SpendNote::new(&browser, &opened.id(), now).encode();
         let nonce = Nonce(draw(self.entropy.as_ref())?);
         match self.store.insert(opened.spend_key(), nonce, note, opened.expires()).await? {
             Insert::First => {}
-            Insert::Held(note) if allowed_again(&note, Some(&browser), service, now) => {}
+            Insert::Held(first) if allowed_again(&first, &browser, opened, service, now) => {}
             Insert::Held(_) => return Err(Refusal::Spent),
         }
-        Ok(redirect(location, browser.set_cookie(service.links.grace.get())))
+        let cookie = browser.set_cookie(service.links.grace.get());
+        Ok(opening::redirect(location, cookie).map(|()| Full::default()))
     }
 
     async fn target(&self, opened: &Opened) -> Result<String, Refusal> {
@@ -118,20 +129,41 @@ impl OpenPath {
     }
 }
 
-fn allowed_again(note: &Bytes, browser: Option<&Browser>, service: &Service, now: UnixTime) -> bool {
-    let grace = service.links.grace.get();
-    SpendNote::decode(note).is_some_and(|note| browser.is_some_and(|b| note.allows_again(b, now, grace)))
+fn allowed_again(
+    note: &Bytes,
+    browser: &Browser,
+    opened: &Opened,
+    service: &Service,
+    now: UnixTime,
+) -> bool {
+    SpendNote::decode(note)
+        .is_some_and(|note| note.allows_again(browser, &opened.id(), now, service.links.grace))
 }
 
-/// 303, so that the browser goes on with `GET`. No `X-Frame-Options` and no opener policy: EHRs embed
-/// apps, and SMART web messaging needs the window that opened them.
-fn redirect(location: HeaderValue, cookie: HeaderValue) -> Reply {
-    let mut reply = Reply::default();
-    *reply.status_mut() = StatusCode::SEE_OTHER;
-    let headers = reply.headers_mut();
-    headers.insert(LOCATION, location);
-    headers.insert(SET_COOKIE, cookie);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    reply
+fn page(kind: PageKind, record: &Record) -> Reply {
+    opening::page(kind, record.id).into_response().map(|html| Full::new(Bytes::from(html)))
+}
+
+fn note(opened: &Opened, record: &mut Record) {
+    let binding = opened.binding();
+    record.service = Some(binding.service.clone());
+    record.client = Some(binding.client.clone());
+    record.tenant.clone_from(&binding.tenant);
+    record.hook_instance = Some(binding.hook_instance);
+}
+
+/// Whose link it was, where an authentic one is refused.
+fn note_owner(error: &TokenError, record: &mut Record) {
+    match error {
+        TokenError::Expired { binding } | TokenError::Forgotten { binding } => {
+            record.service = Some(binding.service.clone());
+            record.client = Some(binding.client.clone());
+            record.hook_instance = Some(binding.hook_instance);
+        }
+        TokenError::Malformed
+        | TokenError::UnknownKey
+        | TokenError::Forged
+        | TokenError::Orphaned
+        | TokenError::StoredTarget => {}
+    }
 }
