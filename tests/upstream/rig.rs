@@ -1,0 +1,259 @@
+//! An upstream that does exactly what a test says, and a gateway's side to call it with.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hookgate::clock::{Clock, ManualClock, UnixTime};
+use hookgate::entropy::{Entropy, SeededEntropy};
+use hookgate::gateway::upstream::trace::Trace;
+use hookgate::gateway::upstream::{
+    Answer, Call, Identity, Metrics, Settings, Signer, UpstreamError, Upstreams, Way,
+};
+use hookgate::names::{ClientId, HookInstance, RequestId, ServiceId, Tenant, UpstreamId};
+use http::HeaderMap;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+pub const NOW: UnixTime = UnixTime::from_secs(1_795_458_491);
+pub const OK: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{\"cards\":[]}";
+
+/// A request as it came over the wire.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub line: String,
+    /// In order of arrival, names as sent.
+    pub fields: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+}
+
+impl Seen {
+    pub fn all(&self, name: &str) -> Vec<String> {
+        let values = self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        values.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
+    }
+
+    pub fn one(&self, name: &str) -> String {
+        let all = self.all(name);
+        assert_eq!(all.len(), 1, "{name}: {all:?}");
+        all[0].clone()
+    }
+}
+
+/// One connection that an upstream has taken.
+pub struct Peer<S> {
+    pub stream: S,
+    /// 0 for the first connection.
+    pub number: usize,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// Reads one request; nothing where the gateway has closed.
+    pub async fn request(&mut self) -> Option<Seen> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.stream.read_u8().await.ok()?);
+        }
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let mut lines = head.split(|b| *b == b'\n').map(|line| line.trim_ascii_end());
+        let line = text(lines.next().unwrap());
+        let mut fields = Vec::new();
+        for line in lines.filter(|line| !line.is_empty()) {
+            let colon = line.iter().position(|b| *b == b':').unwrap();
+            fields.push((text(&line[..colon]), line[colon + 1..].trim_ascii().to_vec()));
+        }
+        let mut seen = Seen { line, fields, body: Vec::new() };
+        if let [length] = &seen.all("content-length")[..] {
+            seen.body = vec![0; length.parse().unwrap()];
+            self.stream.read_exact(&mut seen.body).await.ok()?;
+        }
+        self.seen.lock().unwrap().push(seen.clone());
+        Some(seen)
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref()).await;
+        let _ = self.stream.flush().await;
+    }
+
+    /// Answers every request on this connection with the same bytes.
+    pub async fn answer_all(&mut self, bytes: impl AsRef<[u8]>) {
+        while self.request().await.is_some() {
+            self.send(bytes.as_ref()).await;
+        }
+    }
+
+    /// Waits until the gateway closes.
+    pub async fn closed(&mut self) {
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest).await;
+    }
+}
+
+/// A server that hands each connection to `serve`.
+pub struct Server {
+    pub address: SocketAddr,
+    pub seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Server {
+    pub async fn start<F, S>(serve: F) -> Self
+    where
+        F: Fn(Peer<TcpStream>) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (log, count) = (Arc::clone(&seen), Arc::clone(&connections));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(Peer { stream, number, seen: Arc::clone(&log) }));
+            }
+        });
+        Self { address, seen, connections }
+    }
+
+    /// One that answers whatever comes with `bytes`, and closes if `close` says so.
+    pub async fn answering(bytes: impl Into<Vec<u8>>, close: bool) -> Self {
+        let bytes = Arc::new(bytes.into());
+        Self::start(move |mut peer| {
+            let bytes = Arc::clone(&bytes);
+            async move {
+                if close {
+                    peer.request().await;
+                    peer.send(bytes.as_slice()).await;
+                } else {
+                    peer.answer_all(bytes.as_slice()).await;
+                }
+            }
+        })
+        .await
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn last(&self) -> Seen {
+        self.seen().pop().unwrap()
+    }
+}
+
+/// The gateway's side, with one upstream called `legacy`.
+pub struct Gateway {
+    upstreams: Upstreams,
+    registry: Registry,
+    pub clock: ManualClock,
+    entropy: Arc<dyn Entropy>,
+}
+
+pub fn id(text: &str) -> UpstreamId {
+    UpstreamId::new(text).unwrap()
+}
+
+pub fn service() -> ServiceId {
+    ServiceId::new("patient-greeting").unwrap()
+}
+
+pub fn settings(url: &str) -> Settings {
+    Settings::new(id("legacy"), url.parse().unwrap())
+}
+
+impl Gateway {
+    pub fn new(url: &str) -> Self {
+        Self::with(&[settings(url)], None)
+    }
+
+    pub fn with(settings: &[Settings], signer: Option<Arc<dyn Signer>>) -> Self {
+        Self::try_with(settings, signer).unwrap_or_else(|e| panic!("{}", e.join("; ")))
+    }
+
+    pub fn try_with(
+        settings: &[Settings],
+        signer: Option<Arc<dyn Signer>>,
+    ) -> Result<Self, Vec<String>> {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let clock = ManualClock::new(NOW);
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
+        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        let public_url = "https://gw.example:8443/cds/".parse().unwrap();
+        let upstreams =
+            Upstreams::new(settings, &public_url, signer.as_ref(), &shared, &entropy, &metrics)
+                .map_err(|e| e.problems().to_vec())?;
+        Ok(Self { upstreams, registry, clock, entropy })
+    }
+
+    pub async fn call_with(
+        &self,
+        upstream: &str,
+        way: Way<'_>,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, UpstreamError> {
+        let trace = Trace::of(headers, true, self.entropy.as_ref()).unwrap();
+        let (client, tenant) = (ClientId::new("ehr").unwrap(), Tenant::new("Klinik Süd").unwrap());
+        let identity = Identity {
+            client: Some(&client),
+            issuer: Some("https://ehr.example.org/iss"),
+            tenant: Some(&tenant),
+            hook_instance: Some(HookInstance(uuid::Uuid::from_u128(7))),
+            request_id: RequestId::new(NOW, self.entropy.as_ref()).unwrap(),
+            trace: &trace,
+            client_address: "2001:db8::7".parse().unwrap(),
+        };
+        self.upstreams.call(&id(upstream), Call { way, headers, body, identity }).await
+    }
+
+    pub async fn hook(&self) -> Result<Answer, UpstreamError> {
+        let body = Bytes::from_static(b"{\"hook\":\"patient-view\"}");
+        self.call_with("legacy", Way::Hook(&service()), &json(), body).await
+    }
+
+    pub async fn discover(&self) -> Result<Answer, UpstreamError> {
+        self.call_with("legacy", Way::Discovery, &HeaderMap::new(), Bytes::new()).await
+    }
+
+    pub fn metrics(&self) -> String {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).unwrap();
+        out
+    }
+
+    /// Waits, as long as it takes, until the metrics show `line`.
+    pub async fn until_metrics_show(&self, line: &str) {
+        while !self.metrics().lines().any(|shown| shown == line) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+pub fn json() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    headers
+}
+
+pub fn data(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/upstream/data/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
