@@ -138,13 +138,14 @@ async fn two_upstreams_share_nothing() {
     assert_eq!(server.connections(), 2);
 }
 
-/// The upstream closes a kept connection just as the next call is about to use it. The server runs on
-/// a thread of its own and the test does not yield in between, so that the gateway cannot have
-/// noticed.
+/// The upstream closes a kept connection just as the next call has taken it from the pool. The server
+/// runs on a thread of its own, so that the test decides how much the gateway has noticed: one turn
+/// is enough to learn of the end, and not enough to act on it before the request is queued.
 #[tokio::test]
 async fn what_was_never_written_is_sent_again() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let (close, may_close) = std::sync::mpsc::channel();
     let (closed, has_closed) = std::sync::mpsc::channel();
     let server = std::thread::spawn(move || {
         let mut requests = 0;
@@ -152,6 +153,7 @@ async fn what_was_never_written_is_sent_again() {
             let (mut stream, _) = listener.accept().unwrap();
             requests += read_request(&mut stream);
             std::io::Write::write_all(&mut stream, OK.as_bytes()).unwrap();
+            may_close.recv().unwrap();
             stream.shutdown(std::net::Shutdown::Both).unwrap();
             drop(stream);
             closed.send(()).unwrap();
@@ -160,9 +162,18 @@ async fn what_was_never_written_is_sent_again() {
     });
     let gateway = Gateway::new(&url);
     gateway.hook().await.unwrap();
+    for _ in 0..50 {
+        // The connection goes back to the pool.
+        tokio::task::yield_now().await;
+    }
+    close.send(()).unwrap();
     has_closed.recv().unwrap();
+    tokio::task::yield_now().await;
     gateway.hook().await.unwrap();
+    close.send(()).unwrap();
     assert_eq!(server.join().unwrap(), 2);
+    // The client saw to it itself, however many kept connections have gone stale.
+    assert!(!gateway.metrics().contains("hookgate_upstream_repeats_total{"));
 }
 
 fn read_request(stream: &mut std::net::TcpStream) -> usize {
