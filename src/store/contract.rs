@@ -68,8 +68,8 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Names one attempt. A backend that has lost a reply asks again with the same nonce and so tells
-/// its own success from a lost race.
+/// Names one attempt, drawn afresh for each. Whoever has lost a reply asks again with the same nonce
+/// and so tells its own success from a lost race: an attempt that won is told so again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nonce(pub [u8; 16]);
 
@@ -77,7 +77,7 @@ pub struct Nonce(pub [u8; 16]);
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Insert {
-    /// The key was free and is now the caller's. Exactly one caller is ever told so.
+    /// The key was free and is now this attempt's. Exactly one attempt is ever told so.
     First,
     /// Somebody was first, with this value.
     Held(Bytes),
@@ -108,7 +108,7 @@ pub struct Incarnation {
 /// How full a store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
-    /// Entries held, expired ones that are not yet swept included.
+    /// Entries and claims held, expired ones that are not yet swept included.
     pub entries: u64,
     /// Entries it takes before it refuses.
     pub capacity: u64,
@@ -126,20 +126,28 @@ pub enum StoreError {
     /// A lease ended before its work was settled: somebody else may have it now.
     #[error("the lease has ended")]
     LeaseLost,
+    /// The entry's `until` had come before it could be kept. Whoever checked the time earlier and was
+    /// overtaken by it must not be first: the winner before may already be forgotten.
+    #[error("the time for it has passed")]
+    Late,
 }
 
 /// State that must be the same for everybody: who was first, what was recorded, what is done.
 ///
 /// Every method is one atomic step. A success of `insert` or `settle` is durable, as the backend
-/// defines it, before it is answered. An entry is never dropped before its `until`; after it, it is as
-/// if it had never been.
+/// defines it, before it is answered. An entry is never dropped before its `until`; from then on it is
+/// as if it had never been. A key is used with `insert` alone or with `claim` and `settle` alone.
+///
+/// A future that is dropped, or answered with an error, leaves open whether its step was taken; the
+/// same nonce finds out.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
-    /// Takes `key` if it is free. Of all calls for one key until `until`, on all replicas and over
-    /// all restarts, exactly one sees [`Insert::First`].
+    /// Takes `key` if it is free. Of all attempts for one key until `until`, on all replicas and over
+    /// all restarts, exactly one sees [`Insert::First`]; it sees it again when it asks again.
     ///
     /// # Errors
-    /// [`StoreError`]; the key may then have been taken by this attempt or not.
+    /// [`StoreError::Late`] where `until` is not in the future, [`StoreError::Full`], and
+    /// [`StoreError::Down`]: the key may then have been taken by this attempt or not.
     async fn insert(
         &self,
         key: Key,
@@ -155,9 +163,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn get(&self, key: Key) -> Result<Option<Bytes>, StoreError>;
 
     /// Begins work that must be done once. A claim need not survive a crash: then nobody has it.
+    /// Asked again with the nonce that has it, it is still [`Claim::Mine`], now until `lease_until`.
     ///
     /// # Errors
-    /// [`StoreError`]
+    /// [`StoreError::Late`] where `lease_until` is not in the future, [`StoreError::Full`] and
+    /// [`StoreError::Down`].
     async fn claim(
         &self,
         key: Key,
@@ -165,10 +175,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         lease_until: UnixTime,
     ) -> Result<Claim, StoreError>;
 
-    /// Ends claimed work as done: from now until `until` every claim is answered with `value`.
+    /// Ends claimed work as done: from now until `until` every claim is answered with `value`. Asked
+    /// again with the nonce that settled, it is done already. The claim has kept the room: a settle
+    /// is never refused because the store is full.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`] where the claim is no longer this nonce's.
+    /// [`StoreError::LeaseLost`] where the claim is no longer this nonce's, and [`StoreError::Down`].
     async fn settle(
         &self,
         key: Key,
