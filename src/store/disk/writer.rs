@@ -1,0 +1,304 @@
+//! The one thread that writes: it takes all that is asked for, commits it at once, and then answers.
+//!
+//! While one commit waits for the disk the next batch gathers, so the price of a sync is shared by
+//! everybody who waits. After a failure nothing is answered from the file until it was opened anew:
+//! what a failed commit left behind is unknown.
+
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use redb::Database;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::store::contract::{Incarnation, Nonce};
+use crate::store::disk::ledger::{Ledger, has_ended, write_commits};
+use crate::store::disk::medium::{Mark, Medium};
+use crate::store::disk::opening::{OpenError, Opened, begin, open};
+use crate::store::disk::operation::{Batch, Effects, Operation};
+use crate::store::expiring::Expiring;
+
+/// The most steps in one transaction.
+const BATCH: usize = 1_024;
+/// Without work for this long, what has ended is swept.
+const IDLE: Duration = Duration::from_secs(1);
+/// How much is swept in one transaction of its own: a millisecond or two, which a caller may wait.
+const SWEPT_WHEN_IDLE: usize = 1_000;
+/// How much is swept with each step. More than one: under steady load the store shrinks, and a batch
+/// finds room for itself wherever enough has ended.
+const SWEPT_PER_STEP: usize = 2;
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// What readers share with the writer.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// None while the file is closed: after a failure, until it was opened anew.
+    database: RwLock<Option<Database>>,
+    incarnation: Mutex<Incarnation>,
+    pub(crate) entries: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        *self.incarnation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `work` on the file, if it is open.
+    pub(crate) fn with_database<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        guard.as_ref().map_or(Err(redb::Error::DatabaseClosed), work)
+    }
+
+    /// Waits for readers, who hold it for one look each.
+    fn replace_database(&self, database: Option<Database>) -> Option<Database> {
+        let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        mem::replace(&mut guard, database)
+    }
+}
+
+/// The writer's own state.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    medium: Arc<dyn Medium>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    capacity: u64,
+    claims: Expiring<Nonce>,
+    commits: u64,
+    down: Option<Down>,
+    /// Grows from failure to failure, until a commit works.
+    delays: Option<ExponentialBackoff>,
+    mark_failed: bool,
+}
+
+/// Why nothing can be promised, and when it is tried again.
+#[derive(Debug)]
+struct Down {
+    reason: String,
+    retry_at: Duration,
+}
+
+impl Writer {
+    /// Opens the file. What is returned first is for readers.
+    pub(crate) fn open(
+        medium: Arc<dyn Medium>,
+        capacity: u64,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<(Arc<Shared>, Self), OpenError> {
+        let Opened { database, history, entries } =
+            open(&medium, clock.as_ref(), entropy.as_ref())?;
+        let shared = Arc::new(Shared {
+            database: RwLock::new(Some(database)),
+            incarnation: Mutex::new(history.incarnation),
+            entries: AtomicU64::new(entries),
+        });
+        let writer = Self {
+            shared: Arc::clone(&shared),
+            medium,
+            clock,
+            entropy,
+            capacity,
+            claims: Expiring::new(),
+            commits: history.commits,
+            down: None,
+            delays: None,
+            mark_failed: false,
+        };
+        Ok((shared, writer))
+    }
+
+    /// Works until nobody can ask any more and all that was asked is answered; then closes the file.
+    pub(crate) fn run(mut self, queue: &Receiver<Operation>) {
+        let mut patience = IDLE;
+        loop {
+            match queue.recv_timeout(patience) {
+                Ok(first) => {
+                    let mut batch = vec![first];
+                    batch.extend(queue.try_iter().take(BATCH - 1));
+                    self.serve(batch);
+                    patience = IDLE;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    patience = if self.sweep() { Duration::ZERO } else { IDLE };
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.close();
+    }
+
+    fn serve(&mut self, batch: Vec<Operation>) {
+        if let Err(reason) = self.reopen_when_due() {
+            for operation in batch {
+                operation.refuse(&reason);
+            }
+            return;
+        }
+        let swept = batch.len().saturating_mul(SWEPT_PER_STEP);
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut unserved = batch.into_iter();
+        let result = self.write(|batch| {
+            batch.sweep(swept)?;
+            for operation in unserved.by_ref() {
+                answers.push(batch.apply(operation)?);
+            }
+            Ok(())
+        });
+        let result = result.map_err(|error| self.fail(&error));
+        for answer in answers {
+            answer(result.as_ref().copied().map_err(String::as_str));
+        }
+        for operation in unserved {
+            operation.refuse(result.as_ref().err().map_or("", String::as_str));
+        }
+    }
+
+    /// Sweeps one portion in a transaction of its own; whether there is more.
+    fn sweep(&mut self) -> bool {
+        if self.reopen_when_due().is_err() {
+            return false;
+        }
+        let ended = self.shared.with_database(|database| has_ended(database, self.clock.now()));
+        let result = match ended {
+            Ok(true) => self.write(|batch| batch.sweep(SWEPT_WHEN_IDLE)).map(|()| true),
+            other => other,
+        };
+        result.unwrap_or_else(|error| {
+            self.fail(&error);
+            false
+        })
+    }
+
+    /// Runs `steps` in one transaction. When this returns without an error they are on disk, and
+    /// with an error it is unknown whether they are.
+    fn write(
+        &mut self,
+        steps: impl FnOnce(&mut Batch<'_, '_>) -> Result<(), redb::Error>,
+    ) -> Result<(), redb::Error> {
+        let mut effects = Effects::default();
+        let result = self.shared.with_database(|database| {
+            let transaction = begin(database)?;
+            let ledger = Ledger::open(&transaction)?;
+            let mut batch = Batch::new(ledger, &mut self.claims, self.clock.now(), self.capacity)?;
+            let taken = steps(&mut batch);
+            effects = batch.finish();
+            taken?;
+            if effects.commit {
+                write_commits(&transaction, self.commits.saturating_add(1))?;
+                transaction.commit()?;
+            } else {
+                transaction.abort()?;
+            }
+            Ok(())
+        });
+        let undone = if result.is_ok() { &effects.settled } else { &effects.claimed };
+        for key in undone {
+            self.claims.remove(key);
+        }
+        if result.is_ok() {
+            if effects.commit {
+                self.commits = self.commits.saturating_add(1);
+                self.delays = None;
+                self.leave_mark();
+            }
+            self.show_fill(effects.entries);
+        }
+        result
+    }
+
+    fn show_fill(&self, entries: u64) {
+        let claims = u64::try_from(self.claims.len()).unwrap_or(u64::MAX);
+        self.shared.entries.store(entries.saturating_add(claims), Ordering::Relaxed);
+    }
+
+    /// The mark only helps to notice an old copy later: no promise waits for it.
+    fn leave_mark(&mut self) {
+        let mark = Mark { commits: self.commits, closed: false };
+        let result = self.medium.set_mark(mark);
+        if let Err(error) = &result
+            && !self.mark_failed
+        {
+            tracing::warn!(
+                store = %self.medium, %error,
+                "the store cannot leave its mark: an old copy put back may go unnoticed"
+            );
+        }
+        self.mark_failed = result.is_err();
+    }
+
+    /// Closes the file after an error, and says what callers are told.
+    fn fail(&mut self, error: &redb::Error) -> String {
+        let reason = format!("its disk failed: {error}");
+        tracing::error!(store = %self.medium, reason, "the store is down");
+        drop(self.shared.replace_database(None));
+        self.postpone(reason.clone());
+        reason
+    }
+
+    fn postpone(&mut self, reason: String) {
+        let delay = self.delays.get_or_insert_with(retry_delays).next().unwrap_or(LAST_RETRY);
+        let retry_at = self.clock.monotonic().saturating_add(delay);
+        self.down = Some(Down { reason, retry_at });
+    }
+
+    /// Fails with what callers are told as long as the file is closed.
+    fn reopen_when_due(&mut self) -> Result<(), String> {
+        let Some(down) = self.down.take() else { return Ok(()) };
+        if self.clock.monotonic() < down.retry_at {
+            let reason = down.reason.clone();
+            self.down = Some(down);
+            return Err(reason);
+        }
+        match open(&self.medium, self.clock.as_ref(), self.entropy.as_ref()) {
+            Ok(opened) => {
+                self.take_over(opened);
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.postpone(reason.clone());
+                Err(reason)
+            }
+        }
+    }
+
+    fn take_over(&mut self, opened: Opened) {
+        let Opened { database, history, entries } = opened;
+        self.commits = history.commits;
+        *self.shared.incarnation.lock().unwrap_or_else(PoisonError::into_inner) =
+            history.incarnation;
+        self.show_fill(entries);
+        drop(self.shared.replace_database(Some(database)));
+        tracing::info!(store = %self.medium, "the store works again");
+    }
+
+    fn close(self) {
+        let Some(database) = self.shared.replace_database(None) else { return };
+        let closed = database.close().map_err(|error| error.to_string()).and_then(|()| {
+            let mark = Mark { commits: self.commits, closed: true };
+            self.medium.set_mark(mark).map_err(|error| error.to_string())
+        });
+        if let Err(error) = closed {
+            tracing::warn!(store = %self.medium, error, "the store was not closed in good order");
+        }
+    }
+}
+
+fn retry_delays() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(FIRST_RETRY)
+        .with_max_delay(LAST_RETRY)
+        .without_max_times()
+        .build()
+}
