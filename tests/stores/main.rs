@@ -1,0 +1,17 @@
+//! What every store promises, tried on each backend, and what the disk store promises beyond it:
+//! that an answer survives a kill, a failing disk and a lost cache, and that a store knows when it
+//! has forgotten.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a failing test is the report"
+)]
+
+mod backends;
+mod contract;
+mod faults;
+mod forgetting;
+mod kill;
+mod medium;
+mod opening;
