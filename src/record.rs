@@ -50,10 +50,8 @@ pub struct Record {
     pub observed: Vec<&'static str>,
     /// How long the upstream took.
     pub upstream: Duration,
-    /// Links replaced by tokens.
-    pub links_sealed: usize,
-    /// Links dropped by policy.
-    pub links_dropped: usize,
+    /// What was met in the cards, by a stable word each, and how often.
+    pub met: Vec<(&'static str, usize)>,
     clock: Arc<dyn Clock>,
     started: Duration,
 }
@@ -77,8 +75,7 @@ impl Record {
             detail: None,
             observed: Vec::new(),
             upstream: Duration::ZERO,
-            links_sealed: 0,
-            links_dropped: 0,
+            met: Vec::new(),
             clock: Arc::clone(clock),
             started: clock.monotonic(),
         }
@@ -103,6 +100,11 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MetLabels {
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WayLabels {
     way: &'static str,
 }
@@ -113,8 +115,7 @@ pub struct Recorder {
     requests: Family<RequestLabels, Counter>,
     refusals: Family<ReasonLabels, Counter>,
     observed: Family<ReasonLabels, Counter>,
-    sealed: Counter,
-    dropped: Counter,
+    met: Family<MetLabels, Counter>,
     added: Family<WayLabels, Histogram>,
 }
 
@@ -129,8 +130,7 @@ impl Recorder {
             requests: Family::default(),
             refusals: Family::default(),
             observed: Family::default(),
-            sealed: Counter::default(),
-            dropped: Counter::default(),
+            met: Family::default(),
             added: Family::new_with_constructor(|| Histogram::new(ADDED_BUCKETS)),
         };
         registry.register(
@@ -149,14 +149,9 @@ impl Recorder {
             recorder.observed.clone(),
         );
         registry.register(
-            "hookgate_links_sealed",
-            "Card links replaced by tokens",
-            recorder.sealed.clone(),
-        );
-        registry.register(
-            "hookgate_links_dropped",
-            "Card links dropped by policy",
-            recorder.dropped.clone(),
+            "hookgate_cards_met",
+            "What was met in cards: links sealed, kept and dropped, addresses elsewhere",
+            recorder.met.clone(),
         );
         registry.register(
             "hookgate_added_seconds",
@@ -187,8 +182,7 @@ impl Recorder {
             hook = record.hook.as_deref(),
             hook_instance = record.hook_instance.map(tracing::field::display),
             observed = (!record.observed.is_empty()).then(|| record.observed.join(",")),
-            links_sealed = record.links_sealed,
-            links_dropped = record.links_dropped,
+            met = (!record.met.is_empty()).then(|| met(record)),
             bytes,
             upstream_us = micros(record.upstream),
             added_us = micros(added),
@@ -204,10 +198,19 @@ impl Recorder {
         for reason in &record.observed {
             self.observed.get_or_create(&ReasonLabels { way, reason }).inc();
         }
-        self.sealed.inc_by(u64::try_from(record.links_sealed).unwrap_or(u64::MAX));
-        self.dropped.inc_by(u64::try_from(record.links_dropped).unwrap_or(u64::MAX));
+        for &(what, count) in &record.met {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            self.met.get_or_create(&MetLabels { what }).inc_by(count);
+        }
         self.added.get_or_create(&WayLabels { way }).observe(added.as_secs_f64());
     }
+}
+
+/// `links-sealed=2,links-kept-smart=1`
+fn met(record: &Record) -> String {
+    let each: Vec<String> =
+        record.met.iter().map(|(what, count)| format!("{what}={count}")).collect();
+    each.join(",")
 }
 
 fn micros(duration: Duration) -> u64 {

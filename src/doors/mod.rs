@@ -121,17 +121,21 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Doors {
+    /// Loads what [`Doors::bind`] would load, and opens nothing.
+    ///
+    /// # Errors
+    /// [`BindError`] says what to change.
+    pub fn check(settings: &Settings) -> Result<(), BindError> {
+        tls(settings).map(|_| ())
+    }
+
     /// Loads the certificate and opens the listener, so that nothing that can be known to be wrong is
     /// found out later.
     ///
     /// # Errors
     /// [`BindError`] says what to change.
     pub async fn bind(settings: &Settings, registry: &mut Registry) -> Result<Self, BindError> {
-        let head = settings.max_header_bytes.bytes();
-        if !(SMALLEST_HEAD..=LARGEST_HEAD).contains(&head) {
-            return Err(BindError::HeaderBytes(head));
-        }
-        let tls = Tls::new(settings)?;
+        let tls = tls(settings)?;
         let refused = |source| BindError::Address { address: settings.address, source };
         let listener = TcpListener::bind(settings.address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -223,6 +227,15 @@ impl Doors {
             metrics.closed(reason);
         });
     }
+}
+
+/// Everything that can be wrong with the settings by themselves.
+fn tls(settings: &Settings) -> Result<Option<Tls>, BindError> {
+    let head = settings.max_header_bytes.bytes();
+    if !(SMALLEST_HEAD..=LARGEST_HEAD).contains(&head) {
+        return Err(BindError::HeaderBytes(head));
+    }
+    Tls::new(settings)
 }
 
 async fn converse<H, F>(
