@@ -94,7 +94,11 @@ fn serve(path: &std::path::Path) -> ExitCode {
             Ok(app) => app,
             Err(error) => {
                 complain(&error);
-                return ExitCode::from(if error.is_configuration() { EX_CONFIG } else { EX_SOFTWARE });
+                return ExitCode::from(if error.is_configuration() {
+                    EX_CONFIG
+                } else {
+                    EX_SOFTWARE
+                });
             }
         };
         let shutdown = match on_signal() {
@@ -104,7 +108,7 @@ fn serve(path: &std::path::Path) -> ExitCode {
                 return ExitCode::from(EX_SOFTWARE);
             }
         };
-        app.serve(shutdown).await;
+        let _drained = app.serve(shutdown).await;
         ExitCode::SUCCESS
     })
 }

@@ -1,2 +1,5 @@
 //! hookgate, as a program.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    hookgate::cli::main()
+}

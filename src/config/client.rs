@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::gateway::auth;
-use crate::gateway::inspect;
+use crate::gateway::inspect::policy;
 use crate::gateway::limit;
 
 /// One client, as configured.
@@ -16,10 +16,10 @@ pub struct Client {
     pub auth: auth::ClientSettings,
     /// What its requests may say.
     #[serde(flatten)]
-    pub inspect: inspect::Settings,
+    pub inspect: policy::Settings,
     /// Its own rate, where it differs from everybody's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<limit::Quota>,
+    pub limit: Option<limit::ClientSettings>,
 }
 
 /// Keys that are not authentication's.
@@ -30,7 +30,11 @@ const INSPECT: [&str; 2] = ["fhir_servers", "fhir_server_check"];
 impl<'de> Deserialize<'de> for Client {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut all = Map::deserialize(deserializer)?;
-        let limit = all.remove("limit").map(serde_json::from_value).transpose().map_err(D::Error::custom)?;
+        let limit = all
+            .remove("limit")
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(D::Error::custom)?;
         let inspect: Map<String, Value> =
             INSPECT.iter().filter_map(|key| all.remove_entry(*key)).collect();
         let inspect = serde_json::from_value(Value::Object(inspect)).map_err(D::Error::custom)?;

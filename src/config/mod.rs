@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::body;
@@ -25,6 +24,7 @@ use crate::gateway::service;
 use crate::gateway::upstream;
 use crate::health;
 use crate::names::UpstreamId;
+use crate::peer::TrustedProxies;
 use crate::store;
 
 /// Environment variables that override the file: `HOOKGATE__LISTENER__ADDRESS` for `listener.address`.
@@ -40,7 +40,7 @@ pub struct Config {
     pub public_url: PublicUrl,
     /// Proxies in front of this gateway that are believed about the client's address.
     #[serde(default)]
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedProxies,
     /// The public listener.
     #[serde(default)]
     pub listener: doors::Settings,
@@ -179,23 +179,32 @@ impl Config {
             problems.push("no [[client]]: nobody could call; name at least one EHR with id, issuer and jwks_url".to_owned());
         }
         if self.upstream.is_empty() {
-            problems.push("no [[upstream]]: there is nothing to protect; name one with id and url".to_owned());
+            problems.push(
+                "no [[upstream]]: there is nothing to protect; name one with id and url".to_owned(),
+            );
         }
-        let known: HashSet<&UpstreamId> = self.upstream.iter().map(|upstream| &upstream.id).collect();
+        let known: HashSet<&UpstreamId> =
+            self.upstream.iter().map(|upstream| &upstream.id).collect();
         let mut seen = HashSet::new();
         for service in &self.service {
             let id = String::from(service.id.clone());
             match self.upstream_of(service.upstream.as_ref()) {
                 Some(upstream) if known.contains(&upstream) => {}
-                Some(upstream) => problems.push(format!("service {id:?} names the upstream {upstream:?}, which does not exist")),
-                None => problems.push(format!("service {id:?} must say upstream = \"…\": there is more than one")),
+                Some(upstream) => problems.push(format!(
+                    "service {id:?} names the upstream {upstream:?}, which does not exist"
+                )),
+                None => problems.push(format!(
+                    "service {id:?} must say upstream = \"…\": there is more than one"
+                )),
             }
             if !seen.insert(id.clone()) {
                 problems.push(format!("service {id:?} is there twice"));
             }
         }
         if self.service.is_empty() && self.upstream.len() > 1 {
-            problems.push("several [[upstream]] and no [[service]]: say which service is where".to_owned());
+            problems.push(
+                "several [[upstream]] and no [[service]]: say which service is where".to_owned(),
+            );
         }
         problems.extend(self.unknown_services());
         problems
@@ -205,12 +214,15 @@ impl Config {
     fn unknown_services(&self) -> Vec<String> {
         let any = self.service.is_empty()
             || self.service.iter().any(|service| service.id == service::Pattern::Any);
-        let served: HashSet<String> = self.service.iter().map(|s| String::from(s.id.clone())).collect();
+        let served: HashSet<String> =
+            self.service.iter().map(|s| String::from(s.id.clone())).collect();
         self.client
             .iter()
             .flat_map(|client| client.auth.services.iter().map(move |id| (client, id)))
             .filter(|(_, id)| !any && !served.contains(id.as_str()))
-            .map(|(client, id)| format!("client {:?} may call {id:?}, which no [[service]] serves", client.auth.id))
+            .map(|(client, id)| {
+                format!("client {:?} may call {id:?}, which no [[service]] serves", client.auth.id)
+            })
             .collect()
     }
 }

@@ -21,8 +21,9 @@ impl TryFrom<String> for PublicUrl {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let url = Url::parse(&text)
-            .map_err(|e| format!("{text:?} is not a URL ({e}); write \"https://cds.example.org\""))?;
+        let url = Url::parse(&text).map_err(|e| {
+            format!("{text:?} is not a URL ({e}); write \"https://cds.example.org\"")
+        })?;
         match (url.scheme(), url.host()) {
             ("https", Some(_)) => {}
             ("http", Some(host)) if is_loopback(&host) => {}
@@ -65,10 +66,25 @@ mod tests {
 
     #[test]
     fn takes_what_an_ehr_can_call() {
-        for good in ["https://cds.example.org", "https://x.org:8443/a/b/", "http://localhost:1", "http://127.0.0.1", "http://[::1]:2"] {
+        for good in [
+            "https://cds.example.org",
+            "https://x.org:8443/a/b/",
+            "http://localhost:1",
+            "http://127.0.0.1",
+            "http://[::1]:2",
+        ] {
             assert!(PublicUrl::try_from(good.to_owned()).is_ok(), "{good}");
         }
-        for bad in ["", "cds.example.org", "http://cds.example.org", "https://x.org?a", "https://x.org#a", "https://u@x.org", "ftp://x.org", "http://10.0.0.1"] {
+        for bad in [
+            "",
+            "cds.example.org",
+            "http://cds.example.org",
+            "https://x.org?a",
+            "https://x.org#a",
+            "https://u@x.org",
+            "ftp://x.org",
+            "http://10.0.0.1",
+        ] {
             assert!(PublicUrl::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }

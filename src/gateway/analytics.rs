@@ -76,7 +76,8 @@ impl AnalyticsPath {
         record.hook_instance = Some(original.binding.hook_instance);
         record.client = Some(original.binding.client.clone());
 
-        let key = Key::new(Namespace::Delivery, &[b"analytics", uuid.to_ascii_lowercase().as_bytes()]);
+        let key =
+            Key::new(Namespace::Delivery, &[b"analytics", uuid.to_ascii_lowercase().as_bytes()]);
         let until = self.clock.now().plus(service.feedback.lifetime.get());
         let claimed = match self.deliveries.claim(key, until).await? {
             Turn::Mine(claimed) => claimed,
@@ -91,7 +92,11 @@ impl AnalyticsPath {
         let instance = original.binding.hook_instance;
         let on_behalf = match &caller {
             Some(caller) => OnBehalf::Outcome(caller, instance),
-            None => OnBehalf::Issued(&original.binding.client, original.binding.tenant.as_ref(), instance),
+            None => OnBehalf::Issued(
+                &original.binding.client,
+                original.binding.tenant.as_ref(),
+                instance,
+            ),
         };
         let answer = self
             .forward

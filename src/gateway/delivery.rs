@@ -71,7 +71,9 @@ impl Deliveries {
     /// alarmed about, and a repeat would be delivered again.
     pub async fn settle(&self, claimed: Claimed, status: StatusCode) {
         let value = Bytes::copy_from_slice(&status.as_u16().to_be_bytes());
-        if let Err(error) = self.store.settle(claimed.key, claimed.nonce, value, claimed.until).await {
+        if let Err(error) =
+            self.store.settle(claimed.key, claimed.nonce, value, claimed.until).await
+        {
             tracing::error!(%error, "a delivery is done and could not be noted: a repeat would be delivered again");
         }
     }

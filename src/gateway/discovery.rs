@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{ACCEPT_RANGES, ETAG, LAST_MODIFIED};
 use http::request::Parts;
-use http::StatusCode;
 use http_body::Body;
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,12 @@ impl DiscoveryPath {
     ///
     /// # Errors
     /// [`Refusal`] of the first step that refuses.
-    pub async fn run<B>(&self, parts: &Parts, body: B, record: &mut Record) -> Result<Reply, Refusal>
+    pub async fn run<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        record: &mut Record,
+    ) -> Result<Reply, Refusal>
     where
         B: Body<Data = Bytes> + Send,
     {
@@ -106,7 +111,11 @@ impl DiscoveryPath {
 
     /// One upstream's answer of which everything is served passes as it is, `ETag` included; any other is
     /// made anew from the entries, each byte for byte.
-    fn merge(&self, listed: Vec<(&UpstreamId, Answer)>, record: &mut Record) -> Result<Reply, Refusal> {
+    fn merge(
+        &self,
+        listed: Vec<(&UpstreamId, Answer)>,
+        record: &mut Record,
+    ) -> Result<Reply, Refusal> {
         let (mut entries, mut complete) = (Vec::new(), listed.len() == 1);
         for (upstream, answer) in &listed {
             let document: Document<'_> =
@@ -137,7 +146,8 @@ impl DiscoveryPath {
     /// Whether a call to the listed service would reach this very upstream.
     fn serves(&self, upstream: &UpstreamId, entry: &RawValue) -> Result<bool, Refusal> {
         let listed: Listed = serde_json::from_str(entry.get()).map_err(|_| Refusal::Discovery)?;
-        let service = ServiceId::new(&listed.id).ok().and_then(|id| self.services.get(&id).cloned());
+        let service =
+            ServiceId::new(&listed.id).ok().and_then(|id| self.services.get(&id).cloned());
         Ok(service.is_some_and(|service| &service.upstream == upstream))
     }
 }

@@ -12,13 +12,14 @@ use crate::clock::Clock;
 use crate::gateway::delivery::{Claimed, Deliveries, Turn};
 use crate::gateway::entry::Entry;
 use crate::gateway::forward::{Forward, OnBehalf, empty, passed};
-use crate::gateway::issued::{Issued, Lookup};
+use crate::gateway::issued::Lookup;
 use crate::gateway::outcomes::Outcomes;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::replay::Caller;
 use crate::gateway::reply::Reply;
 use crate::gateway::route;
 use crate::gateway::service::{Service, Services};
+use crate::gateway::tokens::Original;
 use crate::gateway::upstream::Way;
 use crate::names::{HookInstance, ServiceId};
 use crate::record::Record;
@@ -38,8 +39,8 @@ pub struct FeedbackPath {
 /// A known entry: where it stands in the body, and what its ids stand for.
 struct Known {
     index: usize,
-    card: Issued,
-    suggestions: Vec<Issued>,
+    card: Original,
+    suggestions: Vec<Original>,
 }
 
 /// Entries of one hookInstance that are this call's to deliver.
@@ -98,12 +99,11 @@ impl FeedbackPath {
         record: &mut Record,
     ) -> Result<Vec<Known>, Refusal> {
         let mut known = Vec::new();
-        for (index, entry) in outcomes.entries().iter().enumerate() {
-            match self.lookup.entry(entry, caller.client(), service).await? {
+        let found = self.lookup.entries(outcomes.entries(), caller.client(), service).await?;
+        for (index, found) in found.into_iter().enumerate() {
+            match found {
                 Ok((card, suggestions)) => known.push(Known { index, card, suggestions }),
-                Err(unknown) => {
-                    record.observed.push(unknown.code());
-                }
+                Err(unknown) => record.observed.push(Refusal::from(unknown).reason()),
             }
         }
         Ok(known)
@@ -130,7 +130,7 @@ impl FeedbackPath {
             ];
             match self.deliveries.claim(Key::new(Namespace::Delivery, &parts), until).await {
                 Ok(Turn::Mine(claim)) => {
-                    let hook_instance = entry.card.hook_instance;
+                    let hook_instance = entry.card.binding.hook_instance;
                     let group = groups.entry(hook_instance).or_insert_with(|| {
                         order.push(hook_instance);
                         Group::default()
@@ -145,7 +145,7 @@ impl FeedbackPath {
                 }
                 Err(error) => {
                     self.give_back(groups).await;
-                    return Err(error.into());
+                    return Err(error);
                 }
             }
         }
@@ -197,7 +197,7 @@ impl FeedbackPath {
         group: &Group,
         record: &mut Record,
     ) -> Result<Reply, Refusal> {
-        let body = call.outcomes.render(&group.entries.iter().map(Known::mapped).collect::<Vec<_>>())?;
+        let body = call.outcomes.render(&group.entries.iter().map(|k| k.index).collect::<Vec<_>>());
         let answer = self
             .forward
             .call(

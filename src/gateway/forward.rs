@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 
 use crate::entropy::Entropy;
-use crate::gateway::inspect::Inspected;
+use crate::gateway::inspect::request::Inspected;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::replay::Caller;
 use crate::gateway::reply::{Public, Reply};

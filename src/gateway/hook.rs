@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, EXPIRES};
+use http::header::{ETAG, EXPIRES, LAST_MODIFIED};
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 
+use crate::gateway::cards::plan::Counts;
 use crate::gateway::entry::Entry;
 use crate::gateway::forward::{Forward, OnBehalf, as_json, passed};
-use crate::gateway::inspect;
+use crate::gateway::inspect::policy::Policy;
+use crate::gateway::inspect::request::{Finding, inspect};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::reply::Reply;
 use crate::gateway::rewrite::Rewriter;
@@ -28,7 +30,7 @@ use crate::record::Record;
 pub struct HookPath {
     entry: Arc<Entry>,
     services: Arc<Services>,
-    policies: HashMap<ClientId, inspect::Policy>,
+    policies: HashMap<ClientId, Policy>,
     forward: Arc<Forward>,
     rewriter: Rewriter,
 }
@@ -38,7 +40,7 @@ impl HookPath {
     pub const fn new(
         entry: Arc<Entry>,
         services: Arc<Services>,
-        policies: HashMap<ClientId, inspect::Policy>,
+        policies: HashMap<ClientId, Policy>,
         forward: Arc<Forward>,
         rewriter: Rewriter,
     ) -> Self {
@@ -63,10 +65,10 @@ impl HookPath {
         let way = Way::Hook(id.clone());
         let (caller, body) = self.entry.admit(&way, parts, body, record).await?;
         let policy = self.policies.get(caller.client()).ok_or(Refusal::NoService)?;
-        let inspected = inspect::inspect(body.bytes(), policy)?;
+        let inspected = inspect(body.bytes(), policy)?;
         record.hook = Some(inspected.hook().to_owned());
         record.hook_instance = Some(inspected.hook_instance());
-        record.observed.extend(inspected.observed().iter().map(|finding| finding.code()));
+        record.observed.extend(inspected.observed().iter().map(|finding| Finding::code(*finding)));
 
         let call = (parts, body.bytes().clone());
         let on_behalf = OnBehalf::Hook(&caller, &inspected);
@@ -85,18 +87,36 @@ impl HookPath {
             hook_instance: inspected.hook_instance(),
         };
         let rewritten = self.rewriter.rewrite(answer.body(), service, &binding).await?;
-        record.links_sealed = rewritten.counts.rewritten;
-        record.links_dropped = rewritten.counts.dropped();
+        record.met = met(&rewritten.counts);
         if rewritten.without_ids {
             record.observed.push("ids-not-recorded");
         }
         let mut reply = passed(answer, record).map(|_| Full::new(rewritten.body));
         as_json(&mut reply);
-        remove_validators(&mut reply);
+        for name in [ETAG, LAST_MODIFIED] {
+            reply.headers_mut().remove(name);
+        }
         if let Some(expires) = rewritten.expires {
             let date = httpdate::fmt_http_date(expires.to_system_time());
-            reply.headers_mut().insert(EXPIRES, HeaderValue::try_from(date)?);
+            reply
+                .headers_mut()
+                .extend(HeaderValue::try_from(date).ok().map(|date| (EXPIRES, date)));
         }
         Ok(reply)
     }
+}
+
+/// What was met in the cards, for the record: only what there was.
+fn met(counts: &Counts) -> Vec<(&'static str, usize)> {
+    let all = [
+        ("cards", counts.cards),
+        ("links-sealed", counts.rewritten),
+        ("links-kept-smart", counts.smart_kept),
+        ("links-dropped-unparsable", counts.dropped_unparsable),
+        ("links-dropped-scheme", counts.dropped_scheme),
+        ("links-dropped-origin", counts.dropped_origin),
+        ("source-urls", counts.source_urls),
+        ("detail-links", counts.detail_links),
+    ];
+    all.into_iter().filter(|(_, count)| *count > 0).collect()
 }

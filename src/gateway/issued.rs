@@ -58,10 +58,11 @@ impl Lookup {
         service: &ServiceId,
         records: &mut Records,
     ) -> Result<Found, StoreError> {
-        let card = match self.original(entry.card(), Kind::Card, Some(client), service, records).await? {
-            Ok(card) => card,
-            Err(unknown) => return Ok(Err(unknown)),
-        };
+        let card =
+            match self.original(entry.card(), Kind::Card, Some(client), service, records).await? {
+                Ok(card) => card,
+                Err(unknown) => return Ok(Err(unknown)),
+            };
         let mut suggestions = Vec::new();
         for id in entry.suggestions() {
             match self.original(id, Kind::Suggestion, Some(client), service, records).await? {
@@ -108,7 +109,11 @@ impl Lookup {
         Ok(original.and_then(|o| if o.kind == kind { Ok(o) } else { Err(IdError::NoSuchIndex) }))
     }
 
-    async fn record(&self, id: &CardId, records: &mut Records) -> Result<Option<Bytes>, StoreError> {
+    async fn record(
+        &self,
+        id: &CardId,
+        records: &mut Records,
+    ) -> Result<Option<Bytes>, StoreError> {
         let key = id.record_key();
         if let Some(record) = records.0.get(&key) {
             return Ok(record.clone());

@@ -1,4 +1,6 @@
 //! The two ways through: a call to a service, and a link that a clinician opens.
+//!
+//! The list below is in the order in which a request meets the steps.
 
 pub mod reply;
 pub mod route;
@@ -7,8 +9,217 @@ pub mod limit;
 pub mod replay;
 pub mod inspect;
 pub mod upstream;
+pub mod signer;
 pub mod tokens;
 pub mod cards;
 pub mod outcomes;
 pub mod cors;
 pub mod opening;
+pub mod service;
+pub mod refusal;
+pub mod entry;
+pub mod forward;
+pub mod rewrite;
+pub mod issued;
+pub mod delivery;
+pub mod discovery;
+pub mod hook;
+pub mod feedback;
+pub mod analytics;
+pub mod open;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body::Body;
+use http_body_util::Full;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::gateway::analytics::AnalyticsPath;
+use crate::gateway::cors::Cors;
+use crate::gateway::discovery::DiscoveryPath;
+use crate::gateway::feedback::FeedbackPath;
+use crate::gateway::hook::HookPath;
+use crate::gateway::limit::Limits;
+use crate::gateway::open::OpenPath;
+use crate::gateway::refusal::Refusal;
+use crate::gateway::reply::{Reader, Reply};
+use crate::gateway::route::{Router, Way};
+use crate::names::RequestId;
+use crate::peer::{Peer, TrustedProxies};
+use crate::record::{Record, Recorder};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Everything between the doors and the upstreams.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Which way a request wants to go.
+    pub router: Router,
+    /// Whom to believe about a client's address.
+    pub trusted: TrustedProxies,
+    /// How often somebody may come.
+    pub limits: Arc<Limits>,
+    /// Browser EHRs.
+    pub cors: Cors,
+    /// The ways.
+    pub ways: Ways,
+    /// One line and one count per request.
+    pub recorder: Recorder,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for request ids.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// The ways that a request can go.
+#[derive(Debug)]
+pub struct Ways {
+    /// `GET /cds-services`
+    pub discovery: DiscoveryPath,
+    /// `POST /cds-services/{id}`
+    pub hook: HookPath,
+    /// `POST /cds-services/{id}/feedback`
+    pub feedback: FeedbackPath,
+    /// `POST /cds-services/{id}/analytics/{uuid}`
+    pub analytics: AnalyticsPath,
+    /// `/open/{token}`
+    pub open: OpenPath,
+    /// `GET /.well-known/jwks.json`: the gateway's own public keys, as they are served.
+    pub jwks: Bytes,
+}
+
+impl Gateway {
+    /// Answers a request. Never fails: what goes wrong becomes a refusal here, and is recorded here, once.
+    pub async fn handle<B>(&self, request: Request<B>, peer: Peer) -> Reply
+    where
+        B: Body<Data = Bytes> + Send,
+    {
+        let (parts, body) = request.into_parts();
+        let address = self.trusted.client_address(peer.address.ip(), &parts.headers);
+        let id = RequestId::new(self.clock.now(), self.entropy.as_ref());
+        let mut record = Record::open(
+            id.unwrap_or(RequestId::UNKNOWN),
+            address,
+            parts.method.clone(),
+            &self.clock,
+        );
+        let mut reader = Reader::Other;
+        let outcome = match id {
+            Ok(_) => self.run(&parts, body, &mut reader, &mut record).await,
+            Err(no_entropy) => Err(no_entropy.into()),
+        };
+        let mut reply = match outcome {
+            Ok(reply) => reply,
+            Err(refusal) => self.refuse(&refusal, reader, &mut record),
+        };
+        self.finish(&mut reply, reader, &parts, &record);
+        reply
+    }
+
+    /// The request's way, from the address limit on. Every step may refuse with `?`.
+    async fn run<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        reader: &mut Reader,
+        record: &mut Record,
+    ) -> Result<Reply, Refusal>
+    where
+        B: Body<Data = Bytes> + Send,
+    {
+        let routed = self.router.route(parts);
+        let way = match &routed {
+            Ok(route) => Some(route.way()),
+            Err(error) => error.way(),
+        };
+        if let Some(way) = way {
+            *reader = read_by(way, parts);
+            record.way = way.name();
+            record.service = way.service().cloned();
+        }
+        let route = routed?;
+        if route.is_preflight() {
+            // A browser sends it by itself and without a credential: it costs the caller nothing.
+            return Ok(self.preflight(route.way(), parts));
+        }
+        let _standing = self.limits.admit_address(record.address)?;
+        match route.way() {
+            Way::Discovery => self.ways.discovery.run(parts, body, record).await,
+            Way::Hook(id) => self.ways.hook.run(id, parts, body, record).await,
+            Way::Feedback(id) => self.ways.feedback.run(id, parts, body, record).await,
+            Way::Analytics(id, uuid) => {
+                self.ways.analytics.run((id, uuid), parts, body, record).await
+            }
+            Way::Open(token) => {
+                let _standing = self.limits.admit_open(record.address)?;
+                self.ways.open.run(token, parts, record).await
+            }
+            Way::Jwks => Ok(self.jwks()),
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal, reader: Reader, record: &mut Record) -> Reply {
+        let public = refusal.public();
+        record.code = Some(public.code);
+        record.reason = Some(refusal.reason());
+        if public.status == StatusCode::UNAUTHORIZED {
+            self.limits.note_failure(record.address);
+        }
+        match reader {
+            Reader::Ehr => public.outcome(record.id),
+            Reader::Browser => refusal.page(record.id),
+            Reader::Other => public.problem(record.id),
+        }
+    }
+
+    /// What every answer has, whoever made it.
+    fn finish(&self, reply: &mut Reply, reader: Reader, parts: &Parts, record: &Record) {
+        if reader == Reader::Ehr {
+            self.cors.decorate(reply.headers_mut(), &parts.headers);
+        }
+        let headers = reply.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Ok(id) = HeaderValue::try_from(record.id.to_string()) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        let length = body_length(reply);
+        if parts.method == Method::HEAD {
+            reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+            *reply.body_mut() = Full::default();
+        }
+        self.recorder.close(record, reply.status(), length);
+    }
+
+    fn preflight(&self, way: &Way, parts: &Parts) -> Reply {
+        let (status, headers) = self.cors.preflight(&parts.headers, &way.methods());
+        let mut reply = Reply::default();
+        *reply.status_mut() = status;
+        *reply.headers_mut() = headers;
+        reply
+    }
+
+    fn jwks(&self) -> Reply {
+        let mut reply = Reply::new(Full::new(self.ways.jwks.clone()));
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        reply
+    }
+}
+
+fn read_by(way: &Way, parts: &Parts) -> Reader {
+    if way.is_for_ehrs() {
+        return Reader::Ehr;
+    }
+    let opens = matches!(way, Way::Open(_));
+    if opens && opening::wants_page(&parts.headers) { Reader::Browser } else { Reader::Other }
+}
+
+fn body_length(reply: &Reply) -> usize {
+    reply.body().size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0)
+}

@@ -57,8 +57,7 @@ impl OpenPath {
             .open(token, now, self.store.incarnation())
             .inspect_err(|error| note_owner(error, record))?;
         note(&opened, record);
-        let service =
-            self.services.get(&opened.binding().service).ok_or(Refusal::Orphaned)?;
+        let service = self.services.get(&opened.binding().service).ok_or(Refusal::Orphaned)?;
         let mut reply = match opening::plan(&parts.method, &parts.headers, &service.links) {
             Plan::NotAllowed => {
                 let way = Way::Open(token.to_owned());

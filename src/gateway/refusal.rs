@@ -3,21 +3,26 @@
 //! One exhaustive match gives each error its status and code, another its exact reason for log and metric:
 //! an error that is new does not compile until it has its row in both.
 
+use bytes::Bytes;
 use http::StatusCode;
+use http_body_util::Full;
 
 use crate::body::BodyError;
 use crate::entropy::NoEntropy;
-use crate::gateway::auth::{AuthError, AuthReason, ClaimFault, HeaderFault};
-use crate::gateway::cards::CardsError;
-use crate::gateway::inspect::{InspectError, Place};
+use crate::gateway::auth::{AuthError, AuthReason, HeaderFault, Malformed};
+use crate::gateway::cards::answer::RenderError;
+use crate::gateway::cards::read::CardsError;
+use crate::gateway::inspect::request::{InspectError, Place};
 use crate::gateway::limit::{Limit, Limited};
-use crate::gateway::opening::LocationError;
+use crate::gateway::opening;
+use crate::gateway::opening::{LocationError, PageKind};
 use crate::gateway::outcomes::OutcomesError;
 use crate::gateway::replay::ReplayError;
-use crate::gateway::reply::Public;
+use crate::gateway::reply::{Public, Reply};
 use crate::gateway::route::RouteError;
 use crate::gateway::tokens::{IdError, IssueError, SealError, TokenError};
 use crate::gateway::upstream::{Stage, UpstreamError};
+use crate::names::RequestId;
 use crate::store::StoreError;
 
 /// Why a request is not answered as asked.
@@ -59,6 +64,9 @@ pub enum Refusal {
     /// The upstream's cards.
     #[error(transparent)]
     Cards(#[from] CardsError),
+    /// The cards could not be written.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// A link could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -110,17 +118,17 @@ impl Refusal {
             Self::Route(RouteError::NoRoute) | Self::NoService => {
                 say(StatusCode::NOT_FOUND, "no-route")
             }
-            Self::Route(RouteError::Method { way }) => Public {
-                allow: Some(way.allow()),
-                ..say(StatusCode::METHOD_NOT_ALLOWED, "method")
-            },
+            Self::Route(RouteError::Method { way }) => {
+                Public { allow: Some(way.allow()), ..say(StatusCode::METHOD_NOT_ALLOWED, "method") }
+            }
             Self::Route(RouteError::Malformed(_)) => say(StatusCode::BAD_REQUEST, "malformed"),
             Self::Auth(error) => auth(error.reason()),
             Self::Limit(limited) => say(StatusCode::TOO_MANY_REQUESTS, "limited")
                 .retry_after(limited.retry_after_secs()),
             Self::MediaType => say(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type"),
             Self::Body(error) => body(*error),
-            Self::Replay(ReplayError::Replayed | ReplayError::Forgotten) => {
+            Self::Replay(ReplayError::Replayed | ReplayError::Forgotten)
+            | Self::Replay(ReplayError::Store(StoreError::Late)) => {
                 say(StatusCode::UNAUTHORIZED, "unauthorized")
             }
             Self::Replay(ReplayError::Store(error)) | Self::Store(error) => store(error),
@@ -136,9 +144,7 @@ impl Refusal {
             )
             | Self::Outcomes(_) => say(StatusCode::BAD_REQUEST, "malformed"),
             Self::Upstream(error) => upstream(error),
-            Self::Discovery | Self::Cards(_) => {
-                say(StatusCode::BAD_GATEWAY, "upstream-unreadable")
-            }
+            Self::Discovery | Self::Cards(_) => say(StatusCode::BAD_GATEWAY, "upstream-unreadable"),
             Self::Seal(SealError::TargetTooLong) => {
                 say(StatusCode::BAD_GATEWAY, "upstream-unreadable")
             }
@@ -164,9 +170,26 @@ impl Refusal {
                 | SealError::Cipher,
             )
             | Self::Issue(_)
+            | Self::Render(_)
             | Self::Replay(ReplayError::Entropy(_))
             | Self::Entropy(_) => say(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
+    }
+
+    /// What a person at a browser sees: what happened and what to do, in the words of no error.
+    pub fn page(&self, id: RequestId) -> Reply {
+        let public = self.public();
+        let kind = match public.status {
+            StatusCode::GONE => PageKind::Gone,
+            StatusCode::SERVICE_UNAVAILABLE => PageKind::TryLater,
+            StatusCode::TOO_MANY_REQUESTS => PageKind::TooMany,
+            StatusCode::NOT_FOUND => PageKind::NotFound,
+            other => PageKind::Other(other),
+        };
+        let response = opening::page(kind, id).into_response();
+        let mut reply = response.map(|html| Full::new(Bytes::from(html)));
+        public.add_fields(&mut reply);
+        reply
     }
 
     /// The exact reason, for the operator only.
@@ -185,12 +208,14 @@ impl Refusal {
             Self::Body(BodyError::Overloaded) => "bytes-held",
             Self::Replay(ReplayError::Replayed) => "replayed",
             Self::Replay(ReplayError::Forgotten) => "forgotten",
+            Self::Replay(ReplayError::Store(StoreError::Late)) => "expired",
             Self::Replay(ReplayError::Store(error)) | Self::Store(error) => store_reason(error),
             Self::Inspect(error) => inspect_reason(error),
             Self::Outcomes(error) => error.code(),
             Self::Upstream(error) => upstream_reason(error),
             Self::Discovery => "discovery-unreadable",
-            Self::Cards(error) => error.code(),
+            Self::Cards(error) => cards_reason(error),
+            Self::Render(_) => "cards-render",
             Self::Seal(SealError::TargetTooLong) => "link-too-long",
             Self::Seal(SealError::UrlTooLong) => "public-url-too-long",
             Self::Seal(SealError::UnknownClient) => "client-not-configured",
@@ -251,27 +276,25 @@ const fn auth_reason(reason: &AuthReason) -> &'static str {
         AuthReason::Missing => "token-missing",
         AuthReason::Several => "token-several",
         AuthReason::Scheme => "token-scheme",
-        AuthReason::NotOneToken => "token-not-one",
+        AuthReason::NotOneToken => "token-malformed",
         AuthReason::TooLong => "token-too-long",
+        AuthReason::Malformed(Malformed::Issuer) => "issuer",
         AuthReason::Malformed(_) => "token-malformed",
         AuthReason::Header(fault) => header_reason(fault),
         AuthReason::Algorithm(_) => "alg",
-        AuthReason::KidMissing => "kid-missing",
-        AuthReason::KidUnknown(_) => "kid",
+        AuthReason::KidMissing | AuthReason::KidUnknown(_) => "kid",
         AuthReason::KeyRefused { .. } => "key-refused",
         AuthReason::KeyMismatch(_) => "key-mismatch",
         AuthReason::Jku(_) => "jku",
         AuthReason::Issuer(_) => "issuer",
         AuthReason::Signature => "signature",
-        AuthReason::Claim { fault: ClaimFault::Missing, .. } => "claim-missing",
         AuthReason::Claim { .. } => "claim",
         AuthReason::Audience(_) => "audience",
         AuthReason::Expired => "expired",
         AuthReason::NotYetValid => "not-yet-valid",
         AuthReason::IssuedInFuture => "issued-in-future",
         AuthReason::Lifetime => "lifetime",
-        AuthReason::Tenant(_) => "tenant",
-        AuthReason::TenantMissing => "tenant-missing",
+        AuthReason::Tenant(_) | AuthReason::TenantMissing => "tenant",
         AuthReason::ServiceForbidden(_) => "service-forbidden",
         AuthReason::KeysUnavailable { .. } => "keys-unavailable",
     }
@@ -327,6 +350,15 @@ const fn inspect_reason(error: &InspectError) -> &'static str {
     }
 }
 
+const fn cards_reason(error: &CardsError) -> &'static str {
+    match error {
+        CardsError::Json(_) => "cards-json",
+        CardsError::Member(_) => "cards-member",
+        CardsError::NotCards => "cards-missing",
+        CardsError::WrongType(_) => "cards-member-type",
+    }
+}
+
 fn upstream(error: &UpstreamError) -> Public {
     match error {
         UpstreamError::Overloaded => {
@@ -340,9 +372,7 @@ fn upstream(error: &UpstreamError) -> Public {
         | UpstreamError::NotHttp(_)
         | UpstreamError::TooLarge
         | UpstreamError::Encoded(_)
-        | UpstreamError::Redirect(_) => {
-            Public::new(StatusCode::BAD_GATEWAY, "upstream-unreadable")
-        }
+        | UpstreamError::Redirect(_) => Public::new(StatusCode::BAD_GATEWAY, "upstream-unreadable"),
         UpstreamError::Unaddressable => Public::new(StatusCode::NOT_FOUND, "no-route"),
         UpstreamError::Unknown(_) | UpstreamError::Entropy(_) | UpstreamError::Unsigned(_) => {
             Public::new(StatusCode::INTERNAL_SERVER_ERROR, "internal")
@@ -372,7 +402,7 @@ const fn upstream_reason(error: &UpstreamError) -> &'static str {
 
 fn store(error: &StoreError) -> Public {
     match error {
-        StoreError::Full | StoreError::Down(_) | StoreError::LeaseLost => {
+        StoreError::Full | StoreError::Down(_) | StoreError::LeaseLost | StoreError::Late => {
             Public::new(StatusCode::SERVICE_UNAVAILABLE, "store").retry_after(LATER)
         }
     }
@@ -383,6 +413,7 @@ const fn store_reason(error: &StoreError) -> &'static str {
         StoreError::Full => "store-full",
         StoreError::Down(_) => "store-down",
         StoreError::LeaseLost => "store-lease-lost",
+        StoreError::Late => "store-late",
     }
 }
 

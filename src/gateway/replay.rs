@@ -95,7 +95,8 @@ impl Replay {
                 ReplayMode::Reject | ReplayMode::SameRequest => Err(ReplayError::Forgotten),
             };
         }
-        let key = Key::new(Namespace::Jti, &[verified.issuer().as_bytes(), verified.jti().as_bytes()]);
+        let key =
+            Key::new(Namespace::Jti, &[verified.issuer().as_bytes(), verified.jti().as_bytes()]);
         let request = match mode {
             ReplayMode::Reject | ReplayMode::Observe => Bytes::new(),
             ReplayMode::SameRequest => fingerprint(method, url, body),

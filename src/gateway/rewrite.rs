@@ -7,7 +7,8 @@ use futures_util::future::try_join_all;
 
 use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, draw};
-use crate::gateway::cards::{Cards, Counts, IdEdits, IdKind};
+use crate::gateway::cards::answer::{Cards, IdEdits};
+use crate::gateway::cards::plan::{Counts, IdKind};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::service::Service;
 use crate::gateway::tokens::{Binding, CardIds, Kind, LinkTokens, Record};
@@ -69,7 +70,7 @@ impl Rewriter {
         let ids = self.issue(&cards, binding, ids_until).await?;
         let edits = ids.as_deref().map_or(IdEdits::Remove, IdEdits::Replace);
         let announced = service.cards.announce && !links.is_empty();
-        let body = if links.is_empty() && cards.ids().is_empty() && cards.is_untouched() {
+        let body = if cards.is_untouched(edits) {
             body.clone()
         } else {
             cards.render(&links, edits, announced.then_some(expires))?

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::cards;
+use crate::gateway::cards::policy::Policy;
 use crate::gateway::opening;
 use crate::names::{ServiceId, UpstreamId};
 use crate::units::Period;
@@ -21,7 +21,7 @@ pub struct Settings {
     pub upstream: Option<UpstreamId>,
     /// What happens to its cards.
     #[serde(default)]
-    pub cards: cards::Settings,
+    pub cards: Policy,
     /// What its links become.
     #[serde(default)]
     pub links: opening::Settings,
@@ -56,6 +56,19 @@ impl From<Pattern> for String {
         match pattern {
             Pattern::Any => "*".to_owned(),
             Pattern::One(id) => id.into(),
+        }
+    }
+}
+
+impl Settings {
+    /// What applies where no service is configured: every id, with every default.
+    pub fn any() -> Self {
+        Self {
+            id: Pattern::Any,
+            upstream: None,
+            cards: Policy::default(),
+            links: opening::Settings::default(),
+            feedback: FeedbackSettings::default(),
         }
     }
 }
@@ -110,7 +123,7 @@ pub struct Service {
     /// Where it is.
     pub upstream: UpstreamId,
     /// What happens to its cards.
-    pub cards: cards::Policy,
+    pub cards: Policy,
     /// What its links become.
     pub links: opening::Settings,
     /// How feedback and analytics find their way back.

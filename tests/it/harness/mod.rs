@@ -44,7 +44,9 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) async fn start(script: impl Fn(&Arrival) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        script: impl Fn(&Arrival) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
         let script: Arc<Mutex<Box<Script>>> = Arc::new(Mutex::new(Box::new(script)));
         let arrivals = Arc::new(Mutex::new(Vec::new()));
         let (play, log) = (Arc::clone(&script), Arc::clone(&arrivals));
@@ -62,7 +64,10 @@ impl Service {
     }
 
     /// Answers differently from now on.
-    pub(crate) fn plays(&self, script: impl Fn(&Arrival) -> Response<Full<Bytes>> + Send + Sync + 'static) {
+    pub(crate) fn plays(
+        &self,
+        script: impl Fn(&Arrival) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    ) {
         *self.script.lock().unwrap() = Box::new(script);
     }
 
@@ -107,7 +112,9 @@ struct Running {
 impl Scene {
     /// A scene with memory for state, and these lines added to its configuration.
     pub(crate) async fn new(extra: &Extra) -> Self {
-        let service = Service::start(|_| json(200, card_with_link("https://app.example/?session=4711"))).await;
+        let service =
+            Service::start(|_| json(200, card_with_link("https://app.example/?session=4711")))
+                .await;
         let directory = tempfile::tempdir().unwrap();
         let key = SigningKey::generate(KID).unwrap();
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -135,9 +142,12 @@ impl Scene {
     /// Starts the gateway, again after [`Scene::stop`]. Disk state and keys are those of before.
     pub(crate) async fn start(&mut self) {
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let config = Config::from_toml(&self.config).unwrap_or_else(|e| panic!("{e}\n{}", self.config));
-        let ambient =
-            Ambient { clock: Arc::new(self.clock.clone()), entropy: Arc::new(SystemEntropy::default()) };
+        let config =
+            Config::from_toml(&self.config).unwrap_or_else(|e| panic!("{e}\n{}", self.config));
+        let ambient = Ambient {
+            clock: Arc::new(self.clock.clone()),
+            entropy: Arc::new(SystemEntropy::default()),
+        };
         let app = App::bind(config, ambient).await.unwrap_or_else(|e| panic!("{e}"));
         let health = format!("http://{}", app.health_addr());
         let stop = CancellationToken::new();
@@ -197,11 +207,20 @@ impl Scene {
     }
 
     /// A signed POST with this JSON body.
-    pub(crate) async fn post(&self, url: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Response {
         self.post_with(url, &self.token(url), body).await
     }
 
-    pub(crate) async fn post_with(&self, url: &str, token: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+    pub(crate) async fn post_with(
+        &self,
+        url: &str,
+        token: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Response {
         self.http()
             .post(url)
             .bearer_auth(token)
@@ -255,7 +274,13 @@ pub(crate) struct Extra {
     pub(crate) disk: bool,
 }
 
-fn configuration(public_url: &str, port: u16, directory: &Path, service: &str, extra: &Extra) -> String {
+fn configuration(
+    public_url: &str,
+    port: u16,
+    directory: &Path,
+    service: &str,
+    extra: &Extra,
+) -> String {
     let directory = directory.display();
     let state = if extra.disk {
         format!("backend = \"disk\"\ndirectory = \"{directory}/state\"")

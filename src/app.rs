@@ -1,0 +1,472 @@
+//! Assembly: the only file that knows every concrete type.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::body::Intake;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::doors::{Doors, Drained};
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::gateway::analytics::AnalyticsPath;
+use crate::gateway::auth::Authenticator;
+use crate::gateway::cors::Cors;
+use crate::gateway::delivery::Deliveries;
+use crate::gateway::discovery::DiscoveryPath;
+use crate::gateway::entry::Entry;
+use crate::gateway::feedback::FeedbackPath;
+use crate::gateway::forward::Forward;
+use crate::gateway::hook::HookPath;
+use crate::gateway::inspect::policy::Policy;
+use crate::gateway::issued::Lookup;
+use crate::gateway::limit;
+use crate::gateway::limit::Limits;
+use crate::gateway::open::OpenPath;
+use crate::gateway::replay::Replay;
+use crate::gateway::rewrite::Rewriter;
+use crate::gateway::route::Router;
+use crate::gateway::service;
+use crate::gateway::service::{Service, Services};
+use crate::gateway::signer::GatewaySigner;
+use crate::gateway::tokens::{CardIds, KnownNames, LinkTokens};
+use crate::gateway::upstream;
+use crate::gateway::upstream::{Signer, Upstreams};
+use crate::gateway::{Gateway, Ways};
+use crate::health::Health;
+use crate::keyring::Keyring;
+use crate::names::{ClientId, ServiceId, UpstreamId};
+use crate::readiness::Readiness;
+use crate::record::Recorder;
+use crate::store;
+use crate::store::Store;
+
+/// All that differs between a real run and a test.
+#[derive(Clone, Debug)]
+pub struct Ambient {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Ambient {
+    /// The machine's own.
+    pub fn system() -> Self {
+        Self { clock: Arc::new(SystemClock::new()), entropy: Arc::new(SystemEntropy::default()) }
+    }
+}
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct StartError {
+    problems: Vec<String>,
+    configuration: bool,
+}
+
+impl StartError {
+    /// Whether changing the configuration would help, as against something outside of it.
+    pub const fn is_configuration(&self) -> bool {
+        self.configuration
+    }
+}
+
+/// Everything, bound and not yet serving.
+#[derive(Debug)]
+pub struct App {
+    gateway: Arc<Gateway>,
+    auth: Arc<Authenticator>,
+    limits: Arc<Limits>,
+    doors: Doors,
+    health: Health,
+    readiness: Readiness,
+    registry: Registry,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    ready_grace: std::time::Duration,
+}
+
+/// Collects sentences, so that all of them are told at once.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn note<T, E: std::fmt::Display>(&mut self, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.0.push(error.to_string())).ok()
+    }
+
+    fn into_error(self) -> StartError {
+        StartError { problems: self.0, configuration: true }
+    }
+}
+
+fn outside(error: impl std::fmt::Display) -> StartError {
+    StartError { problems: vec![error.to_string()], configuration: false }
+}
+
+/// The steps that are made from the configuration alone.
+struct Steps {
+    auth: Arc<Authenticator>,
+    limits: Arc<Limits>,
+    cors: Cors,
+    services: Arc<Services>,
+    policies: HashMap<ClientId, Policy>,
+}
+
+impl Steps {
+    fn new(
+        config: &Config,
+        ambient: &Ambient,
+        registry: &mut Registry,
+    ) -> Result<Self, StartError> {
+        let mut problems = Problems::default();
+        let clients = config.client.iter().map(|client| client.auth.clone()).collect();
+        let auth = problems.note(Authenticator::new(
+            clients,
+            config.jwks.clone(),
+            config.public_url.as_url(),
+            state_directory(config).as_deref(),
+            Arc::clone(&ambient.clock),
+            Arc::clone(&ambient.entropy),
+            registry,
+        ));
+        let overrides: Vec<_> = config
+            .client
+            .iter()
+            .filter_map(|client| Some((client.auth.id.clone(), client.limit?)))
+            .collect();
+        let limits = problems.note(Limits::new(
+            &config.limits,
+            &overrides,
+            Arc::clone(&ambient.clock),
+            limit::Metrics::register(registry),
+        ));
+        let cors = problems.note(Cors::new(&config.cors));
+        let services = services(config);
+        let policies = config
+            .client
+            .iter()
+            .filter_map(|client| {
+                Some((client.auth.id.clone(), problems.note(Policy::new(client.inspect.clone()))?))
+            })
+            .collect();
+        match (auth, limits, cors) {
+            (Some(auth), Some(limits), Some(cors)) if problems.0.is_empty() => Ok(Self {
+                auth: Arc::new(auth),
+                limits: Arc::new(limits),
+                cors,
+                services: Arc::new(services),
+                policies,
+            }),
+            _ => Err(problems.into_error()),
+        }
+    }
+}
+
+fn state_directory(config: &Config) -> Option<PathBuf> {
+    match config.state.backend {
+        store::Backend::Disk => Some(config.state.directory.clone()),
+        store::Backend::Memory => None,
+    }
+}
+
+fn services(config: &Config) -> Services {
+    let default = service::Settings::any();
+    let entries = if config.service.is_empty() {
+        std::slice::from_ref(&default)
+    } else {
+        config.service.as_slice()
+    };
+    let ready = entries.iter().filter_map(|entry| {
+        let upstream = config.upstream_of(entry.upstream.as_ref())?;
+        let service = Service {
+            upstream,
+            cards: entry.cards.clone(),
+            links: entry.links.clone(),
+            feedback: entry.feedback,
+        };
+        Some((entry.id.clone(), service))
+    });
+    Services::new(ready)
+}
+
+impl App {
+    /// Says what is wrong with a configuration beyond its form: files, keys, certificates, URLs.
+    ///
+    /// # Errors
+    /// [`StartError`] with a sentence for each problem.
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        let (ambient, mut registry) = (Ambient::system(), Registry::default());
+        let mut problems = Vec::new();
+        if let Err(error) = Steps::new(config, &ambient, &mut registry) {
+            problems.extend(error.problems);
+        }
+        if let Err(error) = Doors::check(&config.listener) {
+            problems.push(error.to_string());
+        }
+        // A key of its own: checking must not make the key file.
+        let keyring = Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref());
+        let signer: Arc<dyn Signer> =
+            Arc::new(GatewaySigner::new(Arc::new(keyring.map_err(outside)?)));
+        let upstreams = Upstreams::new(
+            &config.upstream,
+            config.public_url.as_url(),
+            Some(&signer),
+            &ambient.clock,
+            &ambient.entropy,
+            &upstream::Metrics::register(&mut registry),
+        );
+        if let Err(error) = upstreams {
+            problems.push(error.to_string());
+        }
+        if problems.is_empty() { Ok(()) } else { Err(StartError { problems, configuration: true }) }
+    }
+
+    /// Makes every step and binds every listener, so that nothing that can be known to be wrong is found
+    /// out later.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn bind(config: Config, ambient: Ambient) -> Result<Self, StartError> {
+        let mut registry = Registry::default();
+        let steps = Steps::new(&config, &ambient, &mut registry)?;
+        let doors = Doors::bind(&config.listener, &mut registry).await.map_err(outside)?;
+        let health = Health::bind(&config.health).await.map_err(outside)?;
+        let store =
+            store::open(&config.state, Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy))
+                .map_err(outside)?;
+        let keyring = Arc::new(keyring(&config, &ambient)?);
+        let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::clone(&keyring)));
+        let upstreams = Upstreams::new(
+            &config.upstream,
+            config.public_url.as_url(),
+            Some(&signer),
+            &ambient.clock,
+            &ambient.entropy,
+            &upstream::Metrics::register(&mut registry),
+        )
+        .map_err(|error| StartError { problems: vec![error.to_string()], configuration: true })?;
+        let readiness = readiness(&steps.auth);
+        let auth = Arc::clone(&steps.auth);
+        let limits = Arc::clone(&steps.limits);
+        let kept = Arc::clone(&store);
+        let gateway = gateway(&config, &ambient, steps, kept, keyring, upstreams, &mut registry)?;
+        Ok(Self {
+            gateway: Arc::new(gateway),
+            auth,
+            limits,
+            doors,
+            health,
+            readiness,
+            registry,
+            store,
+            clock: ambient.clock,
+            ready_grace: config.listener.ready_grace.get(),
+        })
+    }
+
+    /// Where EHRs and browsers connect.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.doors.local_addr()
+    }
+
+    /// Where probes and Prometheus connect.
+    pub fn health_addr(&self) -> SocketAddr {
+        self.health.local_addr()
+    }
+}
+
+impl App {
+    /// Serves until `shutdown` is cancelled. Then readiness turns false, accepting goes on while load
+    /// balancers notice, and accepted work is finished within its deadline.
+    pub async fn serve(self, shutdown: CancellationToken) -> Drained {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        self.auth.start(&tasks, stop.clone());
+        tasks.spawn(self.health.serve(
+            self.readiness.clone(),
+            Arc::new(self.registry),
+            stop.clone(),
+        ));
+        tasks.spawn(sweep(Arc::clone(&self.limits), Arc::clone(&self.clock), stop.clone()));
+        tasks.spawn(watch(self.store, self.readiness.clone(), self.clock, stop.clone()));
+
+        let accepting = CancellationToken::new();
+        tasks.spawn(leave(self.readiness, self.ready_grace, shutdown, accepting.clone()));
+        let gateway = self.gateway;
+        let handle = move |request, peer| {
+            let gateway = Arc::clone(&gateway);
+            async move { gateway.handle(request, peer).await }
+        };
+        let drained = self.doors.serve(handle, accepting).await;
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+        tracing::info!(?drained, "stopped");
+        drained
+    }
+}
+
+/// The way out: not ready at once, not accepting after a while.
+async fn leave(
+    readiness: Readiness,
+    grace: std::time::Duration,
+    shutdown: CancellationToken,
+    accepting: CancellationToken,
+) {
+    shutdown.cancelled().await;
+    readiness.drain();
+    tokio::time::sleep(grace).await;
+    accepting.cancel();
+}
+
+/// Readiness says so while the store could not keep a promise.
+async fn watch(
+    store: Arc<dyn Store>,
+    readiness: Readiness,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    const EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+    let mut pending = None;
+    loop {
+        pending = match store.ready().await {
+            Ok(()) => None,
+            Err(error) => pending.or_else(|| Some(readiness.register(format!("store: {error}")))),
+        };
+        tokio::select! {
+            () = clock.sleep(EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Limits forget addresses that have been quiet.
+async fn sweep(limits: Arc<Limits>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    const EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+    loop {
+        tokio::select! {
+            () = clock.sleep(EVERY) => limits.sweep(),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+fn keyring(config: &Config, ambient: &Ambient) -> Result<Keyring, StartError> {
+    let (entropy, clock) = (ambient.entropy.as_ref(), ambient.clock.as_ref());
+    match config.key_file() {
+        Some(path) => Keyring::load_or_create(&path, entropy, clock).map_err(outside),
+        None => Keyring::generate(entropy, clock).map_err(outside),
+    }
+}
+
+fn readiness(auth: &Arc<Authenticator>) -> Readiness {
+    let readiness = Readiness::new();
+    let auth = Arc::clone(auth);
+    readiness.add_check(Box::new(move || {
+        auth.pending().into_iter().map(|client| format!("keys: {client}")).collect()
+    }));
+    readiness
+}
+
+/// Puts the steps together, top to bottom.
+fn gateway(
+    config: &Config,
+    ambient: &Ambient,
+    steps: Steps,
+    store: Arc<dyn Store>,
+    keyring: Arc<Keyring>,
+    upstreams: Upstreams,
+    registry: &mut Registry,
+) -> Result<Gateway, StartError> {
+    let public_url = config.public_url.as_url();
+    let (clock, entropy) = (&ambient.clock, &ambient.entropy);
+    let links = Arc::new(link_tokens(config, &steps.services, &keyring, public_url, entropy)?);
+    let ids = Arc::new(CardIds::new(Arc::clone(&keyring), public_url, Arc::clone(entropy)));
+    let entry = Arc::new(Entry::new(
+        steps.auth,
+        Arc::clone(&steps.limits),
+        Intake::new(&config.body),
+        Replay::new(Arc::clone(&store), Arc::clone(entropy)),
+        public_url,
+    ));
+    let forward = Arc::new(Forward::new(upstreams, Arc::clone(entropy)));
+    let lookup = Arc::new(Lookup::new(Arc::clone(&ids), Arc::clone(&store), Arc::clone(clock)));
+    let deliveries =
+        Arc::new(Deliveries::new(Arc::clone(&store), Arc::clone(clock), Arc::clone(entropy)));
+    let rewriter = Rewriter::new(
+        Arc::clone(&links),
+        ids,
+        Arc::clone(&store),
+        Arc::clone(clock),
+        Arc::clone(entropy),
+    );
+    let services = steps.services;
+    let upstream_ids: Vec<UpstreamId> =
+        config.upstream.iter().map(|upstream| upstream.id.clone()).collect();
+    let ways = Ways {
+        discovery: DiscoveryPath::new(
+            config.discovery.mode,
+            Arc::clone(&entry),
+            Arc::clone(&services),
+            upstream_ids,
+            Arc::clone(&forward),
+        ),
+        hook: HookPath::new(
+            Arc::clone(&entry),
+            Arc::clone(&services),
+            steps.policies,
+            Arc::clone(&forward),
+            rewriter,
+        ),
+        feedback: FeedbackPath::new(
+            Arc::clone(&entry),
+            Arc::clone(&services),
+            Arc::clone(&lookup),
+            Arc::clone(&deliveries),
+            Arc::clone(&forward),
+            Arc::clone(clock),
+        ),
+        analytics: AnalyticsPath::new(
+            entry,
+            Arc::clone(&services),
+            lookup,
+            deliveries,
+            forward,
+            Arc::clone(clock),
+        ),
+        open: OpenPath::new(services, links, store, Arc::clone(clock), Arc::clone(entropy)),
+        jwks: keyring.public_jwks().into(),
+    };
+    Ok(Gateway {
+        router: Router::new(public_url),
+        trusted: config.trusted_proxies.clone(),
+        limits: steps.limits,
+        cors: steps.cors,
+        ways,
+        recorder: Recorder::new(registry),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+    })
+}
+
+fn link_tokens(
+    config: &Config,
+    services: &Services,
+    keyring: &Arc<Keyring>,
+    public_url: &Url,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<LinkTokens, StartError> {
+    let clients: Vec<ClientId> =
+        config.client.iter().map(|client| client.auth.id.clone()).collect();
+    let ids: Vec<ServiceId> = services.ids().cloned().collect();
+    let names = KnownNames::new(clients, ids)
+        .map_err(|error| StartError { problems: vec![error.to_string()], configuration: true })?;
+    Ok(LinkTokens::new(Arc::clone(keyring), public_url, names, Arc::clone(entropy)))
+}
