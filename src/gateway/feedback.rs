@@ -13,7 +13,7 @@ use crate::gateway::delivery::{Claimed, Deliveries, Turn};
 use crate::gateway::entry::Entry;
 use crate::gateway::forward::{Forward, OnBehalf, empty, passed};
 use crate::gateway::issued::Lookup;
-use crate::gateway::outcomes::Outcomes;
+use crate::gateway::outcomes::{IdPlace, Outcomes};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::replay::Caller;
 use crate::gateway::reply::Reply;
@@ -43,11 +43,31 @@ struct Known {
     suggestions: Vec<Original>,
 }
 
+impl Known {
+    fn original(&self, place: IdPlace) -> Option<&str> {
+        let original = match place {
+            IdPlace::Card => Some(&self.card),
+            IdPlace::Suggestion(number) => self.suggestions.get(number),
+        };
+        original.map(|original| original.text.as_str())
+    }
+}
+
 /// Entries of one hookInstance that are this call's to deliver.
 #[derive(Default)]
 struct Group {
     entries: Vec<Known>,
     claims: Vec<Claimed>,
+}
+
+impl Group {
+    /// The body that has these entries alone, with the service's own ids.
+    fn body(&self, outcomes: &Outcomes<'_>) -> Bytes {
+        let entries: HashMap<usize, &Known> =
+            self.entries.iter().map(|known| (known.index, known)).collect();
+        let keep: Vec<usize> = self.entries.iter().map(|known| known.index).collect();
+        outcomes.render(&keep, |index, place| entries.get(&index)?.original(place))
+    }
 }
 
 impl FeedbackPath {
@@ -82,7 +102,7 @@ impl FeedbackPath {
         let (caller, body) = self.entry.admit(&way, parts, body, record).await?;
         let outcomes = Outcomes::read(body.bytes())?;
         let known = self.known(&outcomes, &caller, id, record).await?;
-        if known.is_empty() {
+        if known.is_empty() && !outcomes.entries().is_empty() {
             return Err(Refusal::NoneKnown);
         }
         let (groups, done) = self.claim(known, &outcomes, &caller, id, service).await?;
@@ -197,7 +217,7 @@ impl FeedbackPath {
         group: &Group,
         record: &mut Record,
     ) -> Result<Reply, Refusal> {
-        let body = call.outcomes.render(&group.entries.iter().map(|k| k.index).collect::<Vec<_>>());
+        let body = group.body(call.outcomes);
         let answer = self
             .forward
             .call(

@@ -211,7 +211,7 @@ impl Refusal {
             Self::Replay(ReplayError::Store(StoreError::Late)) => "expired",
             Self::Replay(ReplayError::Store(error)) | Self::Store(error) => store_reason(error),
             Self::Inspect(error) => inspect_reason(error),
-            Self::Outcomes(error) => error.code(),
+            Self::Outcomes(error) => outcomes_reason(error),
             Self::Upstream(error) => upstream_reason(error),
             Self::Discovery => "discovery-unreadable",
             Self::Cards(error) => cards_reason(error),
@@ -347,6 +347,18 @@ const fn inspect_reason(error: &InspectError) -> &'static str {
             Place::FhirServer => "fhir-server",
             Place::BundleLink => "bundle-link",
         },
+    }
+}
+
+const fn outcomes_reason(error: &OutcomesError) -> &'static str {
+    match error {
+        OutcomesError::Json(_) => "json",
+        OutcomesError::Member(_) => "json-member",
+        OutcomesError::NotAnObject => "not-an-object",
+        OutcomesError::Missing(_) => "member-missing",
+        OutcomesError::WrongType(_) => "member-type",
+        OutcomesError::Id(_) => "member-id",
+        OutcomesError::TooMany => "too-many-entries",
     }
 }
 
