@@ -42,7 +42,7 @@ pub struct Deliveries {
     entropy: Arc<dyn Entropy>,
 }
 
-/// Longer than any upstream call may take; a claim whose owner died is free again after it.
+/// Twice what any upstream call may take; a claim whose owner died is free again after it.
 const LEASE: Duration = Duration::from_secs(120);
 
 impl Deliveries {

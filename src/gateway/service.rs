@@ -158,11 +158,6 @@ impl Services {
         self.named.get(id).or(self.any.as_ref())
     }
 
-    /// Whether ids that are not configured are served.
-    pub const fn serves_any(&self) -> bool {
-        self.any.is_some()
-    }
-
     /// The ids that are configured.
     pub fn ids(&self) -> impl Iterator<Item = &ServiceId> {
         self.named.keys()

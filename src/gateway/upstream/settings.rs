@@ -83,7 +83,8 @@ pub struct Settings {
     /// How long resolving, connecting and the TLS handshake may take together. Default 1 s.
     #[serde(default = "defaults::connect_timeout")]
     pub connect_timeout: Period,
-    /// How long the whole exchange may take, from a place in the queue to the last byte. Default 5 s:
+    /// How long the whole exchange may take, from a place in the queue to the last byte; a minute at
+    /// most. Default 5 s:
     /// the standard wants an answer in 500 ms, the Da Vinci CRD guide in 5 s, or 10 s for a few hooks.
     #[serde(default = "defaults::response_timeout")]
     pub response_timeout: Period,
@@ -207,6 +208,9 @@ impl SettingsError {
     }
 }
 
+/// A delivery's lease, which must outlast any call, is twice this.
+const LONGEST_RESPONSE: Period = Period::secs(60);
+
 const MOST_AT_ONCE: usize = 1_000_000;
 
 /// What is wrong with the settings by themselves, without looking at files.
@@ -266,6 +270,10 @@ pub(crate) fn problems(settings: &Settings) -> Vec<String> {
     ] {
         require(!period.get().is_zero(), &format!("{name} is 0; write \"1s\" or more"));
     }
+    require(
+        settings.response_timeout <= LONGEST_RESPONSE,
+        "response_timeout is longer than a minute; no EHR waits that long",
+    );
     require(
         settings.connect_timeout <= settings.response_timeout,
         "connect_timeout is longer than response_timeout, which includes it",
