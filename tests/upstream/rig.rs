@@ -254,6 +254,7 @@ pub fn json() -> HeaderMap {
 }
 
 pub fn data(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/upstream/data/{name}", env!("CARGO_MANIFEST_DIR"));
+    let folder = if name.starts_with("sandbox") { "requests" } else { "responses" };
+    let path = format!("{}/tests/data/{folder}/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
