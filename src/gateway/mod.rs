@@ -33,7 +33,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request};
 use http_body::Body;
 use http_body_util::Full;
 
@@ -167,7 +167,7 @@ impl Gateway {
         let public = refusal.public();
         record.code = Some(public.code);
         record.reason = Some(refusal.reason());
-        if public.status == StatusCode::UNAUTHORIZED {
+        if refusal.may_be_a_guess() {
             self.limits.note_failure(record.address);
         }
         match reader {

@@ -176,6 +176,15 @@ impl Refusal {
         }
     }
 
+    /// Whether somebody without a client's key may be trying. A client whose signature held and whose
+    /// audience or clock is wrong harms only itself: it must not keep its neighbours at the same address
+    /// from calling.
+    pub fn may_be_a_guess(&self) -> bool {
+        let Self::Auth(error) = self else { return false };
+        let reason = error.reason();
+        auth(reason).status == StatusCode::UNAUTHORIZED && !reason.proves_sender()
+    }
+
     /// What a person at a browser sees: what happened and what to do, in the words of no error.
     pub fn page(&self, id: RequestId) -> Reply {
         let public = self.public();
