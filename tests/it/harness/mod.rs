@@ -1,5 +1,9 @@
 //! One scene: EHR, gateway, service, clinician's browser, and a clock that only the test moves.
 
+mod browser;
+
+pub(crate) use browser::*;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -163,6 +167,12 @@ impl Scene {
         let running = self.running.take().unwrap();
         running.stop.cancel();
         running.task.await.unwrap();
+    }
+
+    /// Has other words in the configuration from the next start on.
+    pub(crate) fn reconfigure(&mut self, from: &str, to: &str) {
+        assert!(self.config.contains(from), "{}", self.config);
+        self.config = self.config.replace(from, to);
     }
 
     /// Lets time pass.
