@@ -288,6 +288,8 @@ impl App {
     /// balancers notice, and accepted work is finished within its deadline.
     pub async fn serve(self, shutdown: CancellationToken) -> Drained {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (public, health) = (self.public_addr(), self.health_addr());
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %public, %health, "serving");
         self.auth.start(&tasks, stop.clone());
         tasks.spawn(self.health.serve(
             self.readiness.clone(),

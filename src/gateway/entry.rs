@@ -58,7 +58,6 @@ impl Entry {
             Ok(verified) => verified,
             Err(error) => {
                 record.client = error.client().cloned();
-                record.detail = Some(error.to_string());
                 return Err(error.into());
             }
         };

@@ -167,6 +167,8 @@ impl Gateway {
         let public = refusal.public();
         record.code = Some(public.code);
         record.reason = Some(refusal.reason());
+        // By house rule no error's text holds a secret, a body or a link's target.
+        record.detail = Some(refusal.to_string());
         if refusal.may_be_a_guess() {
             self.limits.note_failure(record.address);
         }
