@@ -129,8 +129,11 @@ fn with_comma(text: &str, run: Span) -> Span {
 }
 
 fn push_string(out: &mut String, meaning: &str) {
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if meaning.bytes().all(plain) {
+    // Without an early exit the compiler compares many bytes at once; most texts are plain.
+    let plain = meaning
+        .bytes()
+        .fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'));
+    if plain {
         out.push('"');
         out.push_str(meaning);
         out.push('"');

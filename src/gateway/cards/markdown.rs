@@ -12,7 +12,8 @@ const MAX_ROUNDS: usize = 8;
 
 /// How many web addresses a text holds, also one in which JSON escapes the slashes.
 pub fn count(detail: &str) -> usize {
-    detail.matches("://").count().saturating_add(detail.matches(":\\/\\/").count())
+    let after = detail.match_indices(':').filter_map(|(at, colon)| detail.get(at + colon.len()..));
+    after.filter(|rest| rest.starts_with("//") || rest.starts_with(r"\/\/")).count()
 }
 
 /// The text without links: a link or image leaves its text, a web address its host name, and an HTML

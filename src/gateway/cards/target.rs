@@ -42,10 +42,17 @@ pub fn judge<'a>(written: Cow<'a, str>, allowed: &[Origin]) -> Result<Cow<'a, st
 /// 3986 section 2.
 fn is_plain(address: &str) -> bool {
     let authority = address.split_once("://").map(|(_, rest)| rest);
-    authority.is_some_and(|rest| !rest.starts_with('/'))
-        && address
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&b))
+    authority.is_some_and(|rest| !rest.starts_with('/')) && address.bytes().all(is_url_byte)
+}
+
+const fn is_url_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
+        || matches!(byte, b':' | b'/' | b'?' | b'#' | b'[' | b']' | b'@')
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+        )
 }
 
 #[cfg(test)]
