@@ -46,8 +46,9 @@ pub struct Settings {
     pub max_headers: NonZeroU8,
     /// HTTP/2 requests in flight on one connection.
     pub max_streams: NonZeroU32,
-    /// How long accepted requests may take once shutdown began. Keep it below the platform's own
-    /// patience (Kubernetes: `terminationGracePeriodSeconds`, 30 s), with `ready_grace` added.
+    /// How long accepted requests may take once accepting has ended. Together with `ready_grace` it must
+    /// stay below the platform's own patience (Kubernetes: `terminationGracePeriodSeconds`, 30 s),
+    /// with some seconds left to close the store.
     pub drain_timeout: Period,
     /// How long to go on accepting after readiness turned false: load balancers need that long to notice.
     pub ready_grace: Period,
@@ -71,7 +72,7 @@ impl Default for Settings {
             max_header_bytes: ByteSize::kib(16),
             max_headers: NonZeroU8::MIN.saturating_add(63),
             max_streams: at_least_one(100),
-            drain_timeout: Period::secs(25),
+            drain_timeout: Period::secs(20),
             ready_grace: Period::secs(5),
         }
     }

@@ -7,7 +7,7 @@ use crate::names::ClientId;
 /// One thing to change, as a sentence for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsProblem {
-    /// Which `[[client]]`, counted from 0; `None` for `[keys]`.
+    /// Which `[[client]]`, counted from 0; `None` for `[jwks]`.
     pub client: Option<(usize, ClientId)>,
     /// Which key of it.
     pub key: &'static str,
@@ -18,8 +18,8 @@ pub struct SettingsProblem {
 impl fmt::Display for SettingsProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.client {
-            Some((_, id)) => write!(f, "client {id}, {}: {}", self.key, self.sentence),
-            None => write!(f, "keys, {}: {}", self.key, self.sentence),
+            Some((_, id)) => write!(f, "client {id}: {}: {}", self.key, self.sentence),
+            None => write!(f, "jwks.{}: {}", self.key, self.sentence),
         }
     }
 }

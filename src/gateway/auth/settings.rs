@@ -138,7 +138,7 @@ pub enum ReplayMode {
     SameRequest,
 }
 
-/// How keys are fetched and kept: `[keys]`.
+/// How keys are fetched and kept: `[jwks]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeySettings {

@@ -74,7 +74,7 @@ pub(super) fn check_shared(clients: &[ClientSettings]) -> Vec<SettingsProblem> {
     problems
 }
 
-/// Checks `[keys]`.
+/// Checks `[jwks]`.
 pub(super) fn check_keys(keys: &KeySettings) -> Vec<SettingsProblem> {
     let minute = Duration::from_secs(60);
     let rules = [
@@ -228,7 +228,7 @@ impl Setup<'_> {
         if json.len() > max_bytes {
             return Err((
                 "jwks_file",
-                format!("larger than {}; raise keys.max_size", self.keys.max_size),
+                format!("larger than {}; raise jwks.max_size", self.keys.max_size),
             ));
         }
         self.hold(keys, &json).map_err(|e| ("jwks_file", sentence(&e)))?;

@@ -86,7 +86,8 @@ pub struct Settings {
     /// Whether limits are held, only watched, or not counted at all. Default `"enforce"`.
     pub mode: Mode,
     /// Everything from one client address, before anybody is authenticated; IPv6 by its /64. An EHR
-    /// may send all its clinicians' calls from one address, so the default is generous.
+    /// may send all its clinicians' calls from one address, so the default is twice what one client
+    /// may do: `client` is what an EHR meets first.
     pub address: Rate,
     /// Failed authentications from one client address. Only failures draw on it; once it is empty the
     /// address is refused before its token is even looked at, until there is room for one more. A
@@ -110,7 +111,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: Mode::Enforce,
-            address: Rate::per_second(50, 100),
+            address: Rate::per_second(200, 400),
             failing_address: Rate::per_minute(30, 20),
             open_address: Rate::per_second(5, 20),
             client: Rate::per_second(100, 200),
