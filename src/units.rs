@@ -57,8 +57,34 @@ impl fmt::Display for Period {
 
 /// A number of bytes, written as `"64KiB"`, `"8MiB"` or a plain number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "WrittenSize", into = "String")]
 pub struct ByteSize(bytesize::ByteSize);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a size; write \"64KiB\", \"8MiB\" or a number of bytes")]
+enum WrittenSize {
+    Bytes(u64),
+    Text(String),
+}
+
+impl TryFrom<WrittenSize> for ByteSize {
+    type Error = String;
+
+    fn try_from(written: WrittenSize) -> Result<Self, String> {
+        match written {
+            WrittenSize::Bytes(bytes) => Ok(Self(bytesize::ByteSize(bytes))),
+            WrittenSize::Text(text) => text.parse().map(Self).map_err(|_| {
+                format!("{text:?} is not a size; write \"64KiB\", \"8MiB\" or a number of bytes")
+            }),
+        }
+    }
+}
+
+impl From<ByteSize> for String {
+    fn from(size: ByteSize) -> Self {
+        size.0.to_string()
+    }
+}
 
 impl ByteSize {
     /// That many KiB.
@@ -108,5 +134,9 @@ mod tests {
         assert_eq!(serde_json::from_str::<ByteSize>("4096").unwrap(), ByteSize::kib(4));
         let printed = serde_json::to_string(&size).unwrap();
         assert_eq!(serde_json::from_str::<ByteSize>(&printed).unwrap(), size, "{printed}");
+        for bad in ["\"5 MMB\"", "-1", "true", "1.5", "\"\""] {
+            let why = serde_json::from_str::<ByteSize>(bad).unwrap_err().to_string();
+            assert!(why.contains("64KiB"), "{bad}: {why}");
+        }
     }
 }
