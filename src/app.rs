@@ -198,7 +198,8 @@ fn services(config: &Config) -> Services {
 }
 
 impl App {
-    /// Says what is wrong with a configuration beyond its form: files, keys, certificates, URLs.
+    /// Says what is wrong with a configuration beyond its form: files, keys, certificates, URLs. Reads
+    /// files and makes none.
     ///
     /// # Errors
     /// [`StartError`] with a sentence for each problem.
@@ -209,8 +210,9 @@ impl App {
             problems.extend(error.problems);
         }
         if let Err(error) = Doors::check(&config.listener) {
-            problems.push(error.to_string());
+            problems.push(format!("listener: {error}"));
         }
+        problems.extend(state_problems(config));
         // A key of its own: checking must not make the key file.
         let keyring = Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref());
         let signer: Arc<dyn Signer> =
@@ -358,6 +360,23 @@ async fn sweep(limits: Arc<Limits>, clock: Arc<dyn Clock>, stop: CancellationTok
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// What of the state is there already and cannot be used. What is not there yet will be made.
+fn state_problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(directory) = state_directory(config)
+        && directory.exists()
+        && !directory.is_dir()
+    {
+        problems.push(format!("state.directory {} is no directory", directory.display()));
+    }
+    if let Some(file) = config.key_file().filter(|file| file.exists())
+        && let Err(error) = Keyring::load(&file)
+    {
+        problems.push(error.to_string());
+    }
+    problems
 }
 
 fn keyring(config: &Config, ambient: &Ambient) -> Result<Keyring, StartError> {

@@ -10,7 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Ambient, App};
-use crate::config::{Config, ConfigError, Log, LogFormat};
+use crate::config::log::{Level, Log, LogFormat};
+use crate::config::{Config, ConfigError};
 use crate::demo;
 
 /// sysexits.h
@@ -89,6 +90,11 @@ fn serve(path: &std::path::Path) -> ExitCode {
         Err(code) => return code,
     };
     install_log(&config.log);
+    // What a person can mend in the file is told in one go, before anything outside is touched.
+    if let Err(error) = App::check(&config) {
+        complain(format_args!("{}:\n{error}", path.display()));
+        return ExitCode::from(EX_CONFIG);
+    }
     with_runtime(async {
         let app = match App::bind(config, Ambient::system()).await {
             Ok(app) => app,
@@ -131,7 +137,7 @@ fn check(path: &std::path::Path) -> ExitCode {
 }
 
 fn run_demo(once: bool, port: u16) -> ExitCode {
-    install_log(&Log { level: "error".to_owned(), format: LogFormat::Text });
+    install_log(&Log { level: Level::only_errors(), format: LogFormat::Text });
     with_runtime(async {
         let shutdown = match on_signal() {
             Ok(shutdown) => shutdown,
@@ -162,9 +168,7 @@ fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
 }
 
 fn install_log(log: &Log) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&log.level)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    let lines = tracing_subscriber::fmt().with_env_filter(log.level.filter()).with_ansi(false);
     // A second subscriber in one process is refused; the first then serves both.
     let _ = match log.format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),

@@ -1,9 +1,11 @@
 //! `[[client]]`: one EHR. Its keys belong to several steps; here they are handed to each.
 
-use serde::de::Error as _;
+use figment::error::Kind;
+use figment::value::{Dict, Value};
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
 
+use crate::config::sentence;
 use crate::gateway::auth;
 use crate::gateway::inspect::policy;
 use crate::gateway::limit;
@@ -24,21 +26,32 @@ pub struct Client {
 
 /// Keys that are not authentication's.
 const INSPECT: [&str; 2] = ["fhir_servers", "fhir_server_check"];
+const LIMIT: &str = "limit";
 
 /// serde cannot refuse unknown keys in flattened structs: the keys are dealt out by hand, and every step
 /// refuses what it does not know.
 impl<'de> Deserialize<'de> for Client {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut all = Map::deserialize(deserializer)?;
-        let limit = all
-            .remove("limit")
-            .map(serde_json::from_value)
-            .transpose()
-            .map_err(D::Error::custom)?;
-        let inspect: Map<String, Value> =
-            INSPECT.iter().filter_map(|key| all.remove_entry(*key)).collect();
-        let inspect = serde_json::from_value(Value::Object(inspect)).map_err(D::Error::custom)?;
-        let auth = serde_json::from_value(Value::Object(all)).map_err(D::Error::custom)?;
-        Ok(Self { auth, inspect, limit })
+        let mut all = Dict::deserialize(deserializer)?;
+        let limit = all.remove(LIMIT).map(|limit| read(limit, "limit.", "")).transpose();
+        let inspect: Dict = INSPECT.iter().filter_map(|key| all.remove_entry(*key)).collect();
+        let inspect = read(Value::from(inspect), "", "");
+        let others = format!(", {}, {LIMIT}", INSPECT.join(", "));
+        let auth = read(Value::from(all), "", &others);
+        let custom = D::Error::custom::<String>;
+        Ok(Self {
+            auth: auth.map_err(custom)?,
+            inspect: inspect.map_err(custom)?,
+            limit: limit.map_err(custom)?,
+        })
     }
+}
+
+/// Reads what stands below `prefix`, or says which key is wrong, and which `others` there are.
+fn read<T: DeserializeOwned>(value: Value, prefix: &str, others: &str) -> Result<T, String> {
+    value.deserialize().map_err(|error: figment::Error| {
+        let others = if let Kind::UnknownField(..) = error.kind { others } else { "" };
+        let (key, problem) = sentence::key_and_problem(&error);
+        sentence::nested(&format!("{prefix}{key}"), &format!("{problem}{others}"))
+    })
 }

@@ -2,11 +2,14 @@
 //!
 //! No step sees more than its own part.
 
+pub mod sentence;
+pub mod log;
 pub mod public_url;
 pub mod client;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
@@ -14,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body;
 use crate::config::client::Client;
+use crate::config::log::Log;
 use crate::config::public_url::PublicUrl;
 use crate::doors;
 use crate::gateway::auth;
@@ -91,39 +95,15 @@ pub struct Keyring {
     pub file: Option<PathBuf>,
 }
 
-/// What the log says and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// `error`, `warn`, `info` or `debug`, or a filter as tracing-subscriber reads it.
-    pub level: String,
-    /// `json`, one object per line, or `text`.
-    pub format: LogFormat,
-}
-
-/// How a log line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// One JSON object per line.
-    #[default]
-    Json,
-    /// For a person at a terminal.
-    Text,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Json }
-    }
-}
-
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file, or a variable, does not say what it should.
-    #[error("{}", sentence(.0))]
-    Read(Box<figment::Error>),
+    /// There is no such file, or it may not be read.
+    #[error("cannot be read: {0}")]
+    File(io::Error),
+    /// The file, or a variable, does not say what it should: a sentence for each place.
+    #[error("{}", .0.join("\n"))]
+    Read(Vec<String>),
     /// Each by itself is fine, together they are not.
     #[error("{}", .0.join("\n"))]
     Together(Vec<String>),
@@ -135,9 +115,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        Self::extract(
-            &Figment::from(Toml::file_exact(file)).merge(Env::prefixed(ENV_PREFIX).split("__")),
-        )
+        let text = fs::read_to_string(file).map_err(ConfigError::File)?;
+        Self::extract(&text, |figment| figment.merge(Env::prefixed(ENV_PREFIX).split("__")))
     }
 
     /// Reads a configuration from text, without the environment.
@@ -145,11 +124,15 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        Self::extract(&Figment::from(Toml::string(text)))
+        Self::extract(text, |figment| figment)
     }
 
-    fn extract(figment: &Figment) -> Result<Self, ConfigError> {
-        let config: Self = figment.extract().map_err(|e| ConfigError::Read(Box::new(e)))?;
+    fn extract(text: &str, more: impl FnOnce(Figment) -> Figment) -> Result<Self, ConfigError> {
+        sentence::check_grammar(text).map_err(|wrong| ConfigError::Read(vec![wrong]))?;
+        let figment = more(Figment::from(Toml::string(text)));
+        let config: Self = figment
+            .extract()
+            .map_err(|error| ConfigError::Read(sentence::sentences(error, text, ENV_PREFIX)))?;
         let problems = config.problems();
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Together(problems)) }
     }
@@ -227,7 +210,153 @@ impl Config {
     }
 }
 
-/// figment's error with the key and the file it is about.
-fn sentence(error: &figment::Error) -> String {
-    error.clone().into_iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\n")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = r#"public_url = "https://cds.example.org"
+[[client]]
+id = "ehr"
+issuer = "https://ehr.example.org"
+jwks_url = "https://ehr.example.org/jwks"
+[[upstream]]
+id = "legacy"
+url = "http://127.0.0.1:8080"
+"#;
+
+    fn why(text: &str) -> String {
+        Config::from_toml(text).map_or_else(|error| error.to_string(), |_| "good".to_owned())
+    }
+
+    #[test]
+    fn says_where_what_and_what_instead() {
+        let client = |line: &str| LEAST.replace("[[upstream]]", &format!("{line}\n[[upstream]]"));
+        let with = |line: &str| format!("{LEAST}{line}\n");
+        let table = [
+            (LEAST.to_owned(), "good"),
+            (LEAST.replace("public_url", "# "), "public_url: is missing"),
+            (format!("a = 1\n{LEAST}"), "line 1: a: there is no such key; there are public_url, "),
+            (
+                with("[listener]\nadress = 1"),
+                "line 10: listener.adress: there is no such key; there are address",
+            ),
+            (
+                with("[listener]\nidle_timeout = 60"),
+                "line 10: listener.idle_timeout: is a bare number; write it in",
+            ),
+            (
+                with("[listener]\naddress = \"8443\""),
+                "line 10: listener.address: is no address with a port; write",
+            ),
+            (
+                with("[listener]\nhttp2 = \"yes\""),
+                "line 10: listener.http2: is a text in quotes; write true or",
+            ),
+            (
+                with("[listener]\nmax_connections = 0"),
+                "line 10: listener.max_connections: cannot be 0; write a whole",
+            ),
+            (
+                with("[body]\ntimeout = \"5\""),
+                "line 10: body.timeout: \"5\" is not a length of time; write \"30s\"",
+            ),
+            (with("[body]\ntimeout = \"-5s\""), "line 10: body.timeout: \"-5s\" is negative"),
+            (
+                with("[body]\nmax_size = \"8 MMB\""),
+                "line 10: body.max_size: \"8 MMB\" is not a size; write \"64KiB\"",
+            ),
+            (
+                with("[body]\nmax_size = -1"),
+                "line 10: body.max_size: expected a size; write \"64KiB\"",
+            ),
+            (
+                with("[log]\nlevel = \"inof\""),
+                "line 10: log.level: \"inof\" is no log level; write \"info\"",
+            ),
+            (
+                with("[log]\nformat = \"xml\""),
+                "line 10: log.format: \"xml\" is not one of \"json\", \"text\"",
+            ),
+            (client("ide = 1"), "line 6: client.ide: there is no such key; there are id, issuer"),
+            (client("max_lifetime = 5"), "line 6: client.max_lifetime: is a bare number"),
+            (
+                client("fhir_servers = [\"x\"]"),
+                "line 6: client.fhir_servers: \"x\" is no FHIR base URL",
+            ),
+            (
+                client("fhir_server_check = \"no\""),
+                "line 6: client.fhir_server_check: \"no\" is not one of \"enforce\"",
+            ),
+            (
+                client("limit = { all = 1 }"),
+                "line 6: client.limit.all: there is no such key; there are client, ",
+            ),
+            (
+                client("limit = { client = { burst = -1 } }"),
+                "line 6: client.limit.client.burst: cannot be -1; write a",
+            ),
+            (
+                client("[[client]]\nid = \"b\"").replace("jwks_url", "#"),
+                "line 6: client.issuer: is missing",
+            ),
+            (with("urls = 1"), "line 9: upstream.urls: there is no such key; there are id, url"),
+            (with("http2 = 1"), "line 9: upstream.http2: cannot be 1; write true or false"),
+            (with("[client]\n"), "line 9: "),
+            (
+                LEAST.replace("[[upstream]]", "[upstream]"),
+                "line 6: upstream: is a list of tables; write its name in two",
+            ),
+            (with("[[service]]\nid = \"a/b\""), "line 10: service.id: use 1 to 128 characters"),
+            (
+                with("[[service]]\nid = \"a\"\n[service.links]\nlife = 1"),
+                "line 12: service.links.life: there is no such key; there are lifetime",
+            ),
+            (with("x = [1"), "line 9: unclosed array, "),
+            (with("id = \"again\""), "line 9: duplicate key"),
+            (
+                with("[[service]]\nid = \"a\"\n[[service]]\nid = \"a\""),
+                "service \"a\" is there twice",
+            ),
+            (
+                with("[[service]]\nid = \"a\"\nupstream = \"zz\""),
+                "service \"a\" names the upstream \"zz\", which does not exist",
+            ),
+            (
+                with("[[upstream]]\nid = \"b\"\nurl = \"http://b\""),
+                "several [[upstream]] and no [[service]]",
+            ),
+            (
+                client("services = [\"x\"]") + "[[service]]\nid = \"a\"\n",
+                "client \"ehr\" may call \"x\", which no [[service]] serves",
+            ),
+            ("public_url = \"https://x.org\"\n".to_owned(), "no [[client]]: nobody could call"),
+        ];
+        for (text, expected) in table {
+            let found = why(&text);
+            assert!(found.starts_with(expected), "{expected}\n{found}\n{text}");
+            assert!(!found.contains('\u{1f}'), "{found}");
+        }
+    }
+
+    #[test]
+    fn what_spans_tables_is_told_at_once() {
+        let found =
+            why("public_url = \"https://x.org\"\n[[service]]\nid = \"a\"\nupstream = \"b\"\n");
+        assert_eq!(found.lines().count(), 3, "{found}");
+    }
+
+    #[test]
+    fn no_sentence_holds_a_credential() {
+        let written = "https://user:s3cret@x.org/?a#b";
+        for text in [
+            LEAST.replace("https://cds.example.org", written),
+            LEAST.replace("http://127.0.0.1:8080", "http://user:s3cret@:1"),
+            LEAST.replace("[[upstream]]", &format!("fhir_servers = [\"{written}\"]\n[[upstream]]")),
+            format!("{LEAST}http2 = \"s3cret\"\n"),
+            format!("{LEAST}secret_file = \"s3cret\n"),
+        ] {
+            let found = why(&text);
+            assert!(found != "good" && !found.contains("s3cret"), "{found}");
+        }
+    }
 }
