@@ -137,8 +137,8 @@ impl Gateway {
             Ok(route) => Some(route.way()),
             Err(error) => error.way(),
         };
+        *reader = read_by(way, parts);
         if let Some(way) = way {
-            *reader = read_by(way, parts);
             record.way = way.name();
             record.service = way.service().cloned();
         }
@@ -214,12 +214,13 @@ impl Gateway {
     }
 }
 
-fn read_by(way: &Way, parts: &Parts) -> Reader {
-    if way.is_for_ehrs() {
+/// Where there is no way, a person may have come by a link that was cut short.
+fn read_by(way: Option<&Way>, parts: &Parts) -> Reader {
+    if way.is_some_and(Way::is_for_ehrs) {
         return Reader::Ehr;
     }
-    let opens = matches!(way, Way::Open(_));
-    if opens && opening::wants_page(&parts.headers) { Reader::Browser } else { Reader::Other }
+    let for_people = way.is_none_or(|way| matches!(way, Way::Open(_)));
+    if for_people && opening::wants_page(&parts.headers) { Reader::Browser } else { Reader::Other }
 }
 
 fn body_length(reply: &Reply) -> usize {
