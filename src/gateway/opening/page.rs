@@ -170,9 +170,10 @@ const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#ffffff;--ink:#1b1f24;--faint:#4b5159;--act:#0a4a9e;--on:#ffffff}\
 @media(prefers-color-scheme:dark){:root{--paper:#14171a;--ink:#e8eaed;--faint:#b4bac1;--act:#9cc4ff;--on:#0c1014}}\
 body{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}\
-main{max-width:34rem;margin:0 auto;padding:1.5rem 1rem}\
+main{max-width:34rem;margin:0 auto;padding:clamp(1rem,8vh,4rem) 1rem 1rem}\
 h1{font-size:1.375rem;line-height:1.25;margin:0 0 .75rem}\
 p{margin:0 0 .75rem;overflow-wrap:anywhere}\
+form{margin:1.25rem 0}\
 button{font:inherit;font-weight:600;min-height:2.75rem;padding:.5rem 2rem;border:2px solid transparent;\
 border-radius:.375rem;background:var(--act);color:var(--on);cursor:pointer}\
 button:focus-visible{outline:3px solid var(--ink);outline-offset:3px}\
