@@ -6,10 +6,13 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder};
+use http::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use url::{ParseError, Url};
 
 /// Looked up in `PATH`; it finds the browser of its own version by itself.
 const CHROMEDRIVER: &str = "chromedriver";
@@ -72,6 +75,41 @@ impl Driver {
     }
 }
 
+/// A `POST` that WebDriver's standard does not have and chromedriver does.
+#[derive(Debug)]
+struct Extension {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Extension {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        base.join(&format!("session/{}/{}", session.expect("a session"), self.path))
+    }
+
+    fn method_and_body(&self, _url: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.body.to_string()))
+    }
+}
+
+/// A command of the Chrome DevTools Protocol: what no page and no WebDriver command can do.
+pub(crate) async fn devtools(browser: &Client, command: &str, parameters: Value) -> Value {
+    let body = json!({"cmd": command, "params": parameters});
+    let answer = browser.issue_cmd(Extension { path: "goog/cdp/execute", body }).await;
+    answer.unwrap_or_else(|error| panic!("{command}: {error}"))
+}
+
+/// What was logged since the last call: the console with every policy violation (`browser`), or what the
+/// browser did on the network (`performance`).
+pub(crate) async fn logged(browser: &Client, log: &str) -> Vec<Value> {
+    let answer = browser.issue_cmd(Extension { path: "se/log", body: json!({"type": log}) }).await;
+    let Value::Array(lines) = answer.unwrap_or_else(|error| panic!("the {log} log: {error}"))
+    else {
+        panic!("the {log} log is a list");
+    };
+    lines
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
         // The browsers of sessions that a failed test left open are in chromedriver's process group.
@@ -93,6 +131,7 @@ fn capabilities(javascript: JavaScript) -> Value {
     json!({
         "browserName": "chrome",
         "acceptInsecureCerts": true,
+        "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
         "goog:chromeOptions": {
             "args": [
                 "--headless",
