@@ -10,7 +10,7 @@
 mod driver;
 mod site;
 #[path = "../it/harness/mod.rs"]
-#[expect(dead_code, reason = "shared with tests/it, where all of it is used")]
+#[expect(dead_code, unused_imports, reason = "shared with tests/it, where all of it is used")]
 mod harness;
 mod chart;
 mod rig;
