@@ -283,6 +283,12 @@ impl App {
     pub fn health_addr(&self) -> SocketAddr {
         self.health.local_addr()
     }
+
+    /// The ways through without the doors: for embedding behind another server, and for measuring. Keys
+    /// are refreshed, and limits swept, only while [`App::serve`] runs.
+    pub fn gateway(&self) -> Arc<Gateway> {
+        Arc::clone(&self.gateway)
+    }
 }
 
 impl App {
