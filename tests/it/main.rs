@@ -13,3 +13,4 @@
 mod harness;
 mod hook;
 mod links;
+mod published;

@@ -1,8 +1,17 @@
 //! One scene: EHR, gateway, service, clinician's browser, and a clock that only the test moves.
 
 mod browser;
+mod ehr;
+mod log;
+mod recorded;
+mod refused;
+mod wire;
 
 pub(crate) use browser::*;
+pub(crate) use ehr::Ehr;
+pub(crate) use log::{all_lines, lines_of, request_id};
+pub(crate) use recorded::{published_request, published_response, replayed};
+pub(crate) use refused::{Form, Refused, logged_once, refused};
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,6 +108,7 @@ pub(crate) struct Scene {
     pub(crate) clock: ManualClock,
     pub(crate) key: SigningKey,
     pub(crate) service: Service,
+    /// Without a slash at its end, whatever the configuration says.
     pub(crate) public_url: String,
     pub(crate) certificate: Vec<u8>,
     config: String,
@@ -126,13 +136,13 @@ impl Scene {
         write(directory.path(), "tls.key", &certified.signing_key.serialize_pem());
         write(directory.path(), "ehr.jwks", &key.jwks());
         let port = free_port();
-        let public_url = format!("https://localhost:{port}");
+        let public_url = format!("https://localhost:{port}{}", extra.path);
         let config = configuration(&public_url, port, directory.path(), &service.url(), extra);
         let mut scene = Self {
             clock: ManualClock::new(NOW),
             key,
             service,
-            public_url,
+            public_url: public_url.trim_end_matches('/').to_owned(),
             certificate: certified.cert.der().to_vec(),
             config,
             directory,
@@ -146,6 +156,7 @@ impl Scene {
     /// Starts the gateway, again after [`Scene::stop`]. Disk state and keys are those of before.
     pub(crate) async fn start(&mut self) {
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        log::capture();
         let config =
             Config::from_toml(&self.config).unwrap_or_else(|e| panic!("{e}\n{}", self.config));
         let ambient = Ambient {
@@ -282,6 +293,8 @@ pub(crate) struct Extra {
     pub(crate) lists: String,
     /// State on disk instead of memory.
     pub(crate) disk: bool,
+    /// The path of the public URL, as the configuration writes it.
+    pub(crate) path: &'static str,
 }
 
 fn configuration(
