@@ -170,7 +170,7 @@ impl Router {
 
 fn refuse_ambiguous(request: &Parts) -> Result<(), RouteError> {
     if request.method == Method::CONNECT || request.method == Method::TRACE {
-        return Err(RouteError::Malformed("method"));
+        return Err(RouteError::Malformed("target-method"));
     }
     if request.headers.contains_key(UPGRADE) {
         return Err(RouteError::Malformed("upgrade"));
@@ -209,9 +209,9 @@ fn check_host(request: &Parts) -> Result<(), RouteError> {
     }
     match (named, &host) {
         (None, None) if request.version == Version::HTTP_10 => Ok(()),
-        (None, None) => Err(RouteError::Malformed("no host")),
+        (None, None) => Err(RouteError::Malformed("host-missing")),
         (Some(target), Some(host)) if !target.as_str().eq_ignore_ascii_case(host.as_str()) => {
-            Err(RouteError::Malformed("target and host differ"))
+            Err(RouteError::Malformed("host-differs"))
         }
         (Some(_), Some(_)) | (Some(_), None) | (None, Some(_)) => Ok(()),
     }
