@@ -1,0 +1,319 @@
+//! What is shipped beside the program says what the program does: the configuration files, the README's
+//! fragments and the tables in `docs`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failing test is the report")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use hookgate::config::log::Log;
+use hookgate::config::{Config, Keyring};
+use hookgate::gateway::cards::policy::Policy;
+use hookgate::gateway::{auth, cors, discovery, inspect, limit, opening, service, upstream};
+use hookgate::{body, doors, health, store};
+use serde::Deserialize;
+use serde::de::value::Error as NoValue;
+use serde::de::{Deserializer, Error as _, Visitor};
+
+fn shipped(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+        .unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn config(text: &str) -> Config {
+    Config::from_toml(text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// What has to be filled in, and nothing else.
+const LEAST: &str = r#"
+public_url = "https://cds.example.org"
+[listener]
+certificate_file = "/etc/hookgate/tls.crt"
+key_file = "/etc/hookgate/tls.key"
+[[client]]
+id = "my-ehr"
+issuer = "https://ehr.example.org/fhir"
+jwks_url = "https://ehr.example.org/jwks"
+[[upstream]]
+id = "legacy"
+url = "http://127.0.0.1:8080"
+"#;
+
+#[test]
+fn the_whole_file_says_what_happens_without_it() {
+    let whole = config(&shipped("config/hookgate.toml"));
+    let mut least = config(LEAST);
+    least.service = vec![service::Settings::any()];
+    // Table by table, so that a failure is short.
+    let tables = |config: &Config| {
+        let all = serde_json::to_value(config).unwrap();
+        all.as_object().unwrap().clone().into_iter().collect::<BTreeMap<_, _>>()
+    };
+    for ((table, written), (_, default)) in tables(&whole).iter().zip(&tables(&least)) {
+        assert_eq!(written, default, "{table}");
+    }
+    assert_eq!(whole, least);
+}
+
+#[test]
+fn the_least_file_is_the_least() {
+    assert_eq!(config(&shipped("config/minimal.toml")), config(LEAST));
+    for line in LEAST.lines().filter(|line| line.contains(" = ")) {
+        let config = Config::from_toml(&LEAST.replace(line, ""));
+        let missed_later = line.contains("_file") || line.contains("jwks_url");
+        assert_eq!(config.is_ok(), missed_later, "{line}");
+    }
+}
+
+/// The keys that a `Deserialize` struct asks for, in its order.
+fn keys_of<T: for<'de> Deserialize<'de>>() -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    let _ = T::deserialize(Asked(&mut keys));
+    keys
+}
+
+struct Asked<'a>(&'a mut Vec<&'static str>);
+
+impl<'de> Deserializer<'de> for Asked<'_> {
+    type Error = NoValue;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NoValue> {
+        Err(NoValue::custom("nothing to give"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, NoValue> {
+        self.0.extend_from_slice(fields);
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// Every key that the code knows, as `table.key`.
+fn known_keys() -> BTreeSet<String> {
+    let client =
+        [keys_of::<auth::ClientSettings>(), keys_of::<inspect::policy::Settings>(), vec!["limit"]];
+    let tables = [
+        ("listener", keys_of::<doors::Settings>()),
+        ("health", keys_of::<health::Settings>()),
+        ("log", keys_of::<Log>()),
+        ("state", keys_of::<store::Settings>()),
+        ("keyring", keys_of::<Keyring>()),
+        ("body", keys_of::<body::Settings>()),
+        ("jwks", keys_of::<auth::KeySettings>()),
+        ("limits", keys_of::<limit::Settings>()),
+        ("cors", keys_of::<cors::Settings>()),
+        ("discovery", keys_of::<discovery::Settings>()),
+        ("client", client.concat()),
+        ("upstream", keys_of::<upstream::Settings>()),
+        ("service", keys_of::<service::Settings>()),
+        ("service.cards", keys_of::<Policy>()),
+        ("service.links", keys_of::<opening::Settings>()),
+        ("service.feedback", keys_of::<service::FeedbackSettings>()),
+    ];
+    let top = keys_of::<Config>().into_iter().map(|key| ("", key)).map(join);
+    let names: BTreeSet<String> = tables.iter().map(|(table, _)| (*table).to_owned()).collect();
+    let below = tables
+        .iter()
+        .flat_map(|(table, keys)| keys.iter().map(move |key| (*table, *key)).map(join));
+    top.chain(below).filter(|key| !names.contains(key)).collect()
+}
+
+fn join((table, key): (&str, &str)) -> String {
+    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
+}
+
+/// One key of the file, also one that is commented out.
+struct Written {
+    key: String,
+    commented: bool,
+    /// Whether the line before says something about it.
+    explained: bool,
+}
+
+fn written_keys(text: &str) -> Vec<Written> {
+    let (mut table, mut before, mut found) = ("", "", Vec::new());
+    for line in text.lines() {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        let name = bare.split_once(" = ").map(|(name, _)| name).filter(|name| {
+            !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b))
+        });
+        if line.starts_with('[') {
+            table = line.trim_matches(['[', ']']);
+        } else if let Some(name) = name {
+            found.push(Written {
+                key: join((table, name)),
+                commented: line.starts_with('#'),
+                explained: before.starts_with("# "),
+            });
+            // A key that is commented out explains nothing.
+            before = "";
+            continue;
+        }
+        before = line;
+    }
+    found
+}
+
+#[test]
+fn every_key_that_the_code_knows_stands_in_the_file_and_no_other() {
+    let text = shipped("config/hookgate.toml");
+    let written = written_keys(&text);
+    let keys: BTreeSet<String> = written.iter().map(|written| written.key.clone()).collect();
+    assert_eq!(keys.len(), written.len(), "a key stands there twice");
+    let known = known_keys();
+    assert_eq!(known.difference(&keys).collect::<Vec<_>>(), [""; 0], "missing in the file");
+    assert_eq!(keys.difference(&known).collect::<Vec<_>>(), [""; 0], "unknown to the code");
+    for Written { key, explained, .. } in &written {
+        assert!(explained, "{key} has no comment before it");
+    }
+}
+
+#[test]
+fn what_is_commented_out_can_be_commented_in() {
+    let text = shipped("config/hookgate.toml");
+    let commented: Vec<String> =
+        written_keys(&text).into_iter().filter(|w| w.commented).map(|w| w.key).collect();
+    assert!(commented.len() > 8, "{commented:?}");
+    let all: String = text
+        .lines()
+        .map(|line| {
+            let bare = line.strip_prefix("# ").unwrap_or(line);
+            let key = bare.split_once(" = ").map_or("", |(name, _)| name);
+            let is_key = commented.iter().any(|c| c.rsplit('.').next() == Some(key));
+            format!("{}\n", if is_key { bare } else { line })
+        })
+        .collect();
+    let (before, after) = (config(&text), config(&all));
+    assert_ne!(before.client, after.client);
+    assert_ne!(before.upstream, after.upstream);
+    assert_ne!(before.service, after.service);
+    assert_ne!(before.keyring, after.keyring);
+}
+
+#[test]
+fn the_readme_shows_configurations_that_load() {
+    let readme = shipped("README.md");
+    let mut shown = 0;
+    for part in readme.split("```toml").skip(1) {
+        let fragment = part.split("```").next().unwrap();
+        let indent = fragment.lines().nth(1).map_or(0, |line| line.len() - line.trim_start().len());
+        let text: String = fragment
+            .lines()
+            .map(|line| format!("{}\n", line.get(indent..).unwrap_or("")))
+            .collect();
+        let whole = if text.contains("public_url") { text } else { format!("{LEAST}\n{text}") };
+        config(&whole);
+        shown += 1;
+    }
+    assert!(shown > 0);
+}
+
+/// The cells of every row of a table in Markdown, without the head.
+fn rows(path: &str) -> Vec<Vec<String>> {
+    let text = shipped(path);
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        row.trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`').to_owned())
+            .collect()
+    })
+    .collect()
+}
+
+/// The program's part of a source file.
+fn source(path: &str) -> String {
+    shipped(path).split("#[cfg(test)]").next().unwrap().to_owned()
+}
+
+/// The texts in quotes that follow `opening`.
+fn quoted_after(text: &str, opening: &str) -> Vec<String> {
+    let parts = text.split(opening).skip(1);
+    parts.filter_map(|part| part.split('"').next()).map(str::to_owned).collect()
+}
+
+fn sources_below(folder: &Path, into: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources_below(&path, into);
+        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+            into.push(source(path.to_str().unwrap()));
+        }
+    }
+}
+
+/// Every reason that a log line can give.
+fn reasons_in_the_source() -> BTreeSet<String> {
+    let refusal = source("src/gateway/refusal.rs");
+    let mut found = BTreeSet::new();
+    for function in refusal.split("fn ").skip(1) {
+        let (name, body) = function.split_once('(').unwrap();
+        if name == "reason" || name.ends_with("_reason") {
+            let body = body.split_once('{').unwrap().1;
+            let body = body.split("\n///").next().unwrap();
+            found.extend(body.split('"').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    let mut all = Vec::new();
+    sources_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gateway"), &mut all);
+    for text in &all {
+        found.extend(quoted_after(text, "RouteError::Malformed(\""));
+        found.extend(quoted_after(text, "record.reason = Some(\""));
+        found.extend(quoted_after(text, "observed.push(\""));
+    }
+    found
+}
+
+#[test]
+fn every_reason_stands_in_the_table_and_no_other() {
+    let table: Vec<String> =
+        rows("docs/reasons.md").iter().filter_map(|row| row.first().cloned()).collect();
+    let listed: BTreeSet<String> = table.iter().cloned().collect();
+    assert_eq!(listed.len(), table.len(), "a reason stands there twice");
+    let known = reasons_in_the_source();
+    assert!(known.len() > 80, "{known:?}");
+    assert_eq!(known.difference(&listed).collect::<Vec<_>>(), [""; 0], "missing in the table");
+    assert_eq!(listed.difference(&known).collect::<Vec<_>>(), [""; 0], "unknown to the code");
+    for reason in &known {
+        let stable =
+            reason.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        assert!(stable, "{reason:?} is no word");
+    }
+}
+
+#[test]
+fn every_status_and_code_stands_in_the_table_and_no_other() {
+    let text = source("src/gateway/refusal.rs") + &source("src/gateway/forward.rs");
+    let mut known = BTreeSet::new();
+    for part in text.split("StatusCode::").skip(1) {
+        let Some((status, rest)) = part.split_once(',') else { continue };
+        let code = rest.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
+        known.extend(code.map(|code| (number(status), code.to_owned())));
+    }
+    let listed: BTreeSet<(String, String)> = rows("docs/reasons.md")
+        .into_iter()
+        .map(|row| (row.get(1).unwrap().clone(), row.get(2).unwrap().clone()))
+        // Not refused, or as the service said.
+        .filter(|(status, _)| status.parse::<u16>().is_ok())
+        .collect();
+    assert_eq!(known, listed);
+}
+
+fn number(status: &str) -> String {
+    let known = (100..600).filter_map(|number| http::StatusCode::from_u16(number).ok());
+    let mut named = known.filter(|known| {
+        let name = known.canonical_reason().unwrap_or_default().to_ascii_uppercase();
+        name.replace([' ', '-'], "_") == status
+    });
+    named.next().unwrap_or_else(|| panic!("{status}")).as_u16().to_string()
+}
