@@ -121,6 +121,7 @@ fn problem(kind: &Kind) -> String {
 /// serde's name for a type, in the words of a configuration.
 fn plainly(expected: &str) -> String {
     match expected {
+        "socket address" => "an address with a port, as \"0.0.0.0:8443\"".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a string" => "a text in quotes".to_owned(),
         "a sequence" => "a list in brackets".to_owned(),
