@@ -1,0 +1,16 @@
+//! The program as the ops person meets it: real processes, real signals, what they print and how they end.
+//!
+//! Whoever waits here waits for something to happen, never for time to pass.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failing test is the report"
+)]
+
+mod check;
+mod demo;
+mod drain;
+mod home;
+mod serve;
+mod state;
