@@ -2,7 +2,8 @@
 
 It answers `patient-view` with one card that has a uuid, a suggestion with a uuid, an absolute link whose
 target carries a credential, and a SMART launch link. Nobody who calls it is asked who they are. HealthChain
-has no way for feedback, so this adds one, and another that lists the outcomes it was told.
+has no way for feedback, so this adds one for that service, and another that lists the outcomes it was told;
+`encounter-discharge` is left as HealthChain has it.
 
 Run: uvicorn --app-dir tests/legacy healthchain_service:app --port 8000
 """
@@ -68,6 +69,22 @@ def growth_chart(request: CDSRequest) -> CDSResponse:
                 autoLaunchable=False,
             ),
         ],
+    )
+    return CDSResponse(cards=[card])
+
+
+@cds.hook(
+    "encounter-discharge",
+    id="discharge-note",
+    title="Discharge note",
+    description="Reminds of the discharge note",
+)
+def discharge_note(request: CDSRequest) -> CDSResponse:
+    card = Card(
+        uuid="5f2c4f2e-4b43-4f43-9c1b-0d7a6a5f5f03",
+        summary="The discharge note is missing",
+        indicator=IndicatorEnum.warning,
+        source=Source(label="Discharge"),
     )
     return CDSResponse(cards=[card])
 
