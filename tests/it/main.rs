@@ -14,3 +14,4 @@ mod harness;
 mod hook;
 mod links;
 mod published;
+mod refusals;
