@@ -181,7 +181,8 @@ impl Gateway {
 
     /// What every answer has, whoever made it.
     fn finish(&self, reply: &mut Reply, reader: Reader, parts: &Parts, record: &Record) {
-        if reader == Reader::Ehr {
+        // A preflight's answer says already what a page may send.
+        if reader == Reader::Ehr && parts.method != Method::OPTIONS {
             self.cors.decorate(reply.headers_mut(), &parts.headers);
         }
         let headers = reply.headers_mut();

@@ -15,3 +15,4 @@ mod hook;
 mod links;
 mod published;
 mod refusals;
+mod cors;
