@@ -115,7 +115,9 @@ impl Forward {
 
 /// An upstream's answer as it goes out. A masked one keeps its status and gets a body that says nothing.
 pub fn passed(answer: Answer, record: &mut Record) -> Reply {
-    if !answer.status().is_success() {
+    let status = answer.status();
+    // Neither is 304, with which a condition of the caller's is met.
+    if status.is_client_error() || status.is_server_error() {
         record.code = Some("upstream-status");
         record.reason = Some("upstream-status");
     }
