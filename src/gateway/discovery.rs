@@ -1,10 +1,10 @@
 //! The third, small way: which services there are.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{ACCEPT_RANGES, ETAG, LAST_MODIFIED};
+use http::header::{ACCEPT_RANGES, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::request::Parts;
 use http_body::Body;
 use http_body_util::Full;
@@ -93,20 +93,30 @@ impl DiscoveryPath {
             }
         };
         let on_behalf = caller.as_ref().map_or(OnBehalf::Anybody, OnBehalf::Discovery);
+        let asked = self.asked(parts);
         let mut listed = Vec::new();
         for upstream in &self.upstreams {
-            let call = (parts, Bytes::new());
+            let call = (asked.as_ref(), Bytes::new());
             let answer =
                 self.forward.call(upstream, Way::Discovery, call, on_behalf, record).await?;
-            if answer.status() == StatusCode::NOT_MODIFIED && self.upstreams.len() == 1 {
-                return Ok(passed(answer, record));
-            }
             if !answer.status().is_success() {
                 return Ok(passed(answer, record));
             }
             listed.push((upstream, answer));
         }
         self.merge(listed, record)
+    }
+
+    /// What upstreams are asked. A list made of several has no tag and no date of its own: that one of
+    /// them has not changed says nothing about it.
+    fn asked<'p>(&self, parts: &'p Parts) -> Cow<'p, Parts> {
+        let mut asked = Cow::Borrowed(parts);
+        if self.upstreams.len() > 1 {
+            for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+                asked.to_mut().headers.remove(name);
+            }
+        }
+        asked
     }
 
     /// One upstream's answer of which everything is served passes as it is, `ETag` included; any other is

@@ -16,3 +16,4 @@ mod links;
 mod published;
 mod refusals;
 mod cors;
+mod discovery;
