@@ -21,6 +21,7 @@ use crate::config::log::Log;
 use crate::config::public_url::PublicUrl;
 use crate::doors;
 use crate::gateway::auth;
+use crate::gateway::cards::policy::Ids;
 use crate::gateway::cors;
 use crate::gateway::discovery;
 use crate::gateway::limit;
@@ -190,7 +191,24 @@ impl Config {
             );
         }
         problems.extend(self.unknown_services());
+        problems.extend(self.unmapped_credentials());
         problems
+    }
+
+    /// Services that would take an id for a token although it is not one of ours.
+    fn unmapped_credentials(&self) -> Vec<String> {
+        let by_uuid = service::AnalyticsCredential::Uuid;
+        self.service
+            .iter()
+            .filter(|service| service.feedback.analytics == by_uuid && service.cards.ids == Ids::Pass)
+            .map(|service| {
+                format!(
+                    "service {:?} has feedback.analytics = \"uuid\" and cards.ids = \"pass\": only an id that \
+                     was rewritten can stand for a token; write analytics = \"bearer\" or ids = \"rewrite\"",
+                    String::from(service.id.clone())
+                )
+            })
+            .collect()
     }
 
     /// Clients that may call services nobody serves.

@@ -7,16 +7,19 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http_body::Body;
+use percent_encoding::percent_decode_str;
 
 use crate::clock::Clock;
+use crate::gateway::cards::policy::Ids;
 use crate::gateway::delivery::{Deliveries, Turn};
 use crate::gateway::entry::Entry;
-use crate::gateway::forward::{Forward, OnBehalf, empty, passed};
+use crate::gateway::forward::{Forward, OnBehalf, empty, passed, taken_or_passed};
 use crate::gateway::issued::Lookup;
 use crate::gateway::refusal::Refusal;
+use crate::gateway::replay::Caller;
 use crate::gateway::reply::Reply;
 use crate::gateway::route;
-use crate::gateway::service::{AnalyticsCredential, Repeat, Services};
+use crate::gateway::service::{Repeat, Service, Services};
 use crate::gateway::upstream::Way;
 use crate::names::ServiceId;
 use crate::record::Record;
@@ -62,8 +65,7 @@ impl AnalyticsPath {
     {
         let service = self.services.get(id).ok_or(Refusal::NoService)?;
         // A token that is shown is checked, also where none is asked for.
-        let by_uuid = service.feedback.analytics == AnalyticsCredential::Uuid
-            && !parts.headers.contains_key(AUTHORIZATION);
+        let by_uuid = service.takes_uuid_alone() && !parts.headers.contains_key(AUTHORIZATION);
         let (caller, body) = if by_uuid {
             (None, self.entry.body(parts, body).await?)
         } else {
@@ -71,6 +73,11 @@ impl AnalyticsPath {
             let (caller, body) = self.entry.admit(&way, parts, body, record).await?;
             (Some(caller), body)
         };
+        if let Some(caller) = caller.as_ref().filter(|_| service.cards.ids == Ids::Pass) {
+            return self
+                .pass((id, uuid), service, (parts, body.bytes().clone()), caller, record)
+                .await;
+        }
         let client = caller.as_ref().map(|caller| caller.client());
         let original = self.lookup.suggestion(uuid, client, id).await??;
         record.hook_instance = Some(original.binding.hook_instance);
@@ -122,5 +129,22 @@ impl AnalyticsPath {
                 Err(refusal)
             }
         }
+    }
+
+    /// The id is the service's own: it is not mapped, and nobody but the service can tell a repeat.
+    async fn pass(
+        &self,
+        (id, uuid): (&ServiceId, &str),
+        service: &Service,
+        call: (&Parts, Bytes),
+        caller: &Caller,
+        record: &mut Record,
+    ) -> Result<Reply, Refusal> {
+        // As the client's URL spells it; the upstream's spells it anew.
+        let uuid = percent_decode_str(uuid).decode_utf8_lossy();
+        let way = Way::Analytics(id, &uuid);
+        let on_behalf = OnBehalf::Unmapped(caller);
+        let answer = self.forward.call(&service.upstream, way, call, on_behalf, record).await?;
+        Ok(taken_or_passed(answer, record))
     }
 }

@@ -9,9 +9,10 @@ use http::request::Parts;
 use http_body::Body;
 
 use crate::clock::Clock;
+use crate::gateway::cards::policy::Ids;
 use crate::gateway::delivery::{Claimed, Deliveries, Turn};
 use crate::gateway::entry::Entry;
-use crate::gateway::forward::{Forward, OnBehalf, empty, passed};
+use crate::gateway::forward::{Forward, OnBehalf, empty, passed, taken_or_passed};
 use crate::gateway::issued::Lookup;
 use crate::gateway::outcomes::{IdPlace, Outcomes};
 use crate::gateway::refusal::Refusal;
@@ -101,6 +102,9 @@ impl FeedbackPath {
         let way = route::Way::Feedback(id.clone());
         let (caller, body) = self.entry.admit(&way, parts, body, record).await?;
         let outcomes = Outcomes::read(body.bytes())?;
+        if service.cards.ids == Ids::Pass {
+            return self.pass(id, service, (parts, body.bytes().clone()), &caller, record).await;
+        }
         let known = self.known(&outcomes, &caller, id, record).await?;
         if known.is_empty() && !outcomes.entries().is_empty() {
             return Err(Refusal::NoneKnown);
@@ -108,6 +112,21 @@ impl FeedbackPath {
         let (groups, done) = self.claim(known, &outcomes, &caller, id, service).await?;
         let call = FeedbackCall { id, service, parts, caller: &caller, outcomes: &outcomes };
         self.deliver(call, groups, done, record).await
+    }
+
+    /// The ids are the service's own: nothing is mapped, and nobody but the service can tell a repeat.
+    async fn pass(
+        &self,
+        id: &ServiceId,
+        service: &Service,
+        call: (&Parts, Bytes),
+        caller: &Caller,
+        record: &mut Record,
+    ) -> Result<Reply, Refusal> {
+        let way = Way::Feedback(id);
+        let on_behalf = OnBehalf::Unmapped(caller);
+        let answer = self.forward.call(&service.upstream, way, call, on_behalf, record).await?;
+        Ok(taken_or_passed(answer, record))
     }
 
     /// The entries whose ids this gateway issued to this client for this service, and that have not expired.

@@ -25,6 +25,8 @@ pub enum OnBehalf<'a> {
     Hook(&'a Caller, &'a Inspected),
     /// A caller who reports what became of a card, and the hookInstance the card was made for.
     Outcome(&'a Caller, HookInstance),
+    /// A caller who reports about an id that the service gave itself, of whatever hookInstance.
+    Unmapped(&'a Caller),
     /// Whoever holds the unguessable id that was issued to this client.
     Issued(&'a ClientId, Option<&'a Tenant>, HookInstance),
     /// A caller who asks which services there are.
@@ -36,9 +38,10 @@ pub enum OnBehalf<'a> {
 impl OnBehalf<'_> {
     fn caller(&self) -> Option<&Caller> {
         match self {
-            Self::Hook(caller, _) | Self::Outcome(caller, _) | Self::Discovery(caller) => {
-                Some(caller)
-            }
+            Self::Hook(caller, _)
+            | Self::Outcome(caller, _)
+            | Self::Unmapped(caller)
+            | Self::Discovery(caller) => Some(caller),
             Self::Issued(..) | Self::Anybody => None,
         }
     }
@@ -47,25 +50,29 @@ impl OnBehalf<'_> {
         match self {
             Self::Hook(_, inspected) => Some(inspected.hook_instance()),
             Self::Outcome(_, instance) | Self::Issued(_, _, instance) => Some(*instance),
-            Self::Discovery(_) | Self::Anybody => None,
+            Self::Unmapped(_) | Self::Discovery(_) | Self::Anybody => None,
         }
     }
 
     fn client(&self) -> Option<&ClientId> {
         match self {
             Self::Issued(client, ..) => Some(client),
-            Self::Hook(..) | Self::Outcome(..) | Self::Discovery(_) | Self::Anybody => {
-                self.caller().map(Caller::client)
-            }
+            Self::Hook(..)
+            | Self::Outcome(..)
+            | Self::Unmapped(_)
+            | Self::Discovery(_)
+            | Self::Anybody => self.caller().map(Caller::client),
         }
     }
 
     fn tenant(&self) -> Option<&Tenant> {
         match self {
             Self::Issued(_, tenant, _) => *tenant,
-            Self::Hook(..) | Self::Outcome(..) | Self::Discovery(_) | Self::Anybody => {
-                self.caller().and_then(Caller::tenant)
-            }
+            Self::Hook(..)
+            | Self::Outcome(..)
+            | Self::Unmapped(_)
+            | Self::Discovery(_)
+            | Self::Anybody => self.caller().and_then(Caller::tenant),
         }
     }
 }
@@ -138,6 +145,11 @@ pub fn passed(answer: Answer, record: &mut Record) -> Reply {
         *reply.headers_mut() = headers;
     }
     reply
+}
+
+/// An upstream's answer to a report: taken, which has no body in any version of the standard, or passed.
+pub fn taken_or_passed(answer: Answer, record: &mut Record) -> Reply {
+    if answer.status().is_success() { empty(answer.status()) } else { passed(answer, record) }
 }
 
 /// A read JSON answer goes out as JSON, whatever its upstream called it: the most copied tutorial sends

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::cards::policy::Policy;
+use crate::gateway::cards::policy::{Ids, Policy};
 use crate::gateway::opening;
 use crate::names::{ServiceId, UpstreamId};
 use crate::units::Period;
@@ -128,6 +128,14 @@ pub struct Service {
     pub links: opening::Settings,
     /// How feedback and analytics find their way back.
     pub feedback: FeedbackSettings,
+}
+
+impl Service {
+    /// Whether an analytics call may show the id alone: only one that this gateway issued is unguessable,
+    /// expires, and says whose it is.
+    pub fn takes_uuid_alone(&self) -> bool {
+        self.feedback.analytics == AnalyticsCredential::Uuid && self.cards.ids == Ids::Rewrite
+    }
 }
 
 /// All services.

@@ -10,6 +10,8 @@
     reason = "a failing test is the report"
 )]
 
+mod analytics;
+mod feedback;
 mod harness;
 mod hook;
 mod links;

@@ -2,16 +2,20 @@
 
 mod browser;
 mod ehr;
+mod line;
 mod log;
 mod recorded;
 mod refused;
+mod reports;
 mod wire;
 
 pub(crate) use browser::*;
 pub(crate) use ehr::Ehr;
+pub(crate) use line::Line;
 pub(crate) use log::{all_lines, lines_of, request_id};
 pub(crate) use recorded::{published_request, published_response, replayed};
 pub(crate) use refused::{Form, Refused, logged_once, refused};
+pub(crate) use reports::{refused_as, status};
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,6 +90,10 @@ impl Service {
 
     pub(crate) fn url(&self) -> String {
         self.server.url()
+    }
+
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
     }
 
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
@@ -337,7 +345,7 @@ url = "{service}"
     )
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
