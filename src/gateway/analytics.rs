@@ -79,12 +79,12 @@ impl AnalyticsPath {
                 .await;
         }
         let client = caller.as_ref().map(|caller| caller.client());
-        let original = self.lookup.suggestion(uuid, client, id).await??;
+        let (issued, original) = self.lookup.suggestion(uuid, client, id).await??;
         record.hook_instance = Some(original.binding.hook_instance);
         record.client = Some(original.binding.client.clone());
 
-        let key =
-            Key::new(Namespace::Delivery, &[b"analytics", uuid.to_ascii_lowercase().as_bytes()]);
+        let (answer, place) = (issued.record_key(), issued.index().to_be_bytes());
+        let key = Key::new(Namespace::Delivery, &[b"analytics", answer.as_bytes(), &place]);
         let until = self.clock.now().plus(service.feedback.lifetime.get());
         let claimed = match self.deliveries.claim(key, until).await? {
             Turn::Mine(claimed) => claimed,

@@ -60,20 +60,21 @@ impl Lookup {
     ) -> Result<Found, StoreError> {
         let card =
             match self.original(entry.card(), Kind::Card, Some(client), service, records).await? {
-                Ok(card) => card,
+                Ok((_, card)) => card,
                 Err(unknown) => return Ok(Err(unknown)),
             };
         let mut suggestions = Vec::new();
         for id in entry.suggestions() {
             match self.original(id, Kind::Suggestion, Some(client), service, records).await? {
-                Ok(suggestion) => suggestions.push(suggestion),
+                Ok((_, suggestion)) => suggestions.push(suggestion),
                 Err(unknown) => return Ok(Err(unknown)),
             }
         }
         Ok(Ok((card, suggestions)))
     }
 
-    /// What the suggestion id of an analytics call stands for. Without a `client` the id alone decides.
+    /// What the suggestion id of an analytics call stands for, and the id itself, which can be spelled in
+    /// several ways. Without a `client` the id alone decides.
     ///
     /// # Errors
     /// [`StoreError`] where nobody can tell.
@@ -82,7 +83,7 @@ impl Lookup {
         id: &str,
         client: Option<&ClientId>,
         service: &ServiceId,
-    ) -> Result<Result<Original, IdError>, StoreError> {
+    ) -> Result<Result<(CardId, Original), IdError>, StoreError> {
         self.original(id, Kind::Suggestion, client, service, &mut Records::default()).await
     }
 
@@ -93,7 +94,7 @@ impl Lookup {
         client: Option<&ClientId>,
         service: &ServiceId,
         records: &mut Records,
-    ) -> Result<Result<Original, IdError>, StoreError> {
+    ) -> Result<Result<(CardId, Original), IdError>, StoreError> {
         let id = match self.ids.parse(text, self.clock.now(), self.store.incarnation()) {
             Ok(id) => id,
             Err(unknown) => return Ok(Err(unknown)),
@@ -106,7 +107,8 @@ impl Lookup {
             None => self.ids.resolve_for_bearer(&id, &record, service),
         };
         // An id of the other kind stands for nothing where this kind is asked for.
-        Ok(original.and_then(|o| if o.kind == kind { Ok(o) } else { Err(IdError::NoSuchIndex) }))
+        Ok(original
+            .and_then(|o| if o.kind == kind { Ok((id, o)) } else { Err(IdError::NoSuchIndex) }))
     }
 
     async fn record(

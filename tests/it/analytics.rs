@@ -146,6 +146,18 @@ async fn a_repeat_is_absorbed_or_refused_and_never_delivered() {
 }
 
 #[tokio::test]
+async fn the_same_id_is_the_same_delivery_however_it_is_spelled() {
+    let scene = taking(&with_feedback("analytics = \"uuid\"")).await;
+    let ids = scene.ids_of(HOOK_INSTANCE).await;
+    let uuid = &ids.suggestions[0];
+    let spellings = [uuid.clone(), uuid.to_uppercase(), format!("urn:uuid:{uuid}")];
+    for spelling in spellings {
+        taken(bare(&scene, &spelling).await).await;
+        assert_eq!(scene.reports().len(), 1, "{spelling}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_suggestion_of_this_service_is_gone() {
     for settings in ["analytics = \"uuid\"", "analytics = \"bearer\""] {
         let scene = taking(&with_feedback(settings)).await;
