@@ -259,6 +259,7 @@ impl App {
         let auth = Arc::clone(&steps.auth);
         let limits = Arc::clone(&steps.limits);
         let kept = Arc::clone(&store);
+        registry.register_collector(Box::new(store::Fullness(Arc::clone(&store))));
         let gateway = gateway(&config, &ambient, steps, kept, keyring, upstreams, &mut registry)?;
         Ok(Self {
             gateway: Arc::new(gateway),

@@ -2,6 +2,7 @@
 
 pub mod contract;
 pub mod settings;
+mod metrics;
 mod expiring;
 pub mod memory;
 pub mod disk;
@@ -15,6 +16,7 @@ use crate::store::memory::MemoryStore;
 
 pub use contract::{Claim, Fill, Incarnation, Insert, Key, Namespace, Nonce, Store, StoreError};
 pub use disk::opening::OpenError;
+pub use metrics::Fullness;
 pub use settings::{Backend, Settings};
 
 /// Opens the store that `settings` describe.
