@@ -104,6 +104,9 @@ impl Metrics {
             "Addresses, clients, or clients and services that a rate limit tells apart",
             metrics.keys.clone(),
         );
+        for limit in Limit::ALL {
+            metrics.set_keys(limit, 0);
+        }
         metrics
     }
 

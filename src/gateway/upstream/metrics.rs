@@ -160,7 +160,11 @@ impl Metrics {
 
     /// The metrics of one upstream.
     pub(crate) fn of(&self, upstream: &UpstreamId) -> Gauges {
-        Gauges { all: self.clone(), upstream: upstream.to_string() }
+        let gauges = Gauges { all: self.clone(), upstream: upstream.to_string() };
+        // There from the start, at 0: a rate over a series that appears with its first event misses it.
+        let _ = self.in_flight.get_or_create(&gauges.whose());
+        let _ = self.repeats.get_or_create(&gauges.whose());
+        gauges
     }
 }
 
