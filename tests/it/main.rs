@@ -19,3 +19,4 @@ mod published;
 mod refusals;
 mod cors;
 mod discovery;
+mod metrics;
