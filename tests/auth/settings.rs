@@ -155,7 +155,7 @@ fn all_problems_of_all_clients_come_at_once_as_sentences() {
     assert_eq!(found, expected);
     let text = error.to_string();
     assert_eq!(text.lines().count(), 7);
-    assert!(text.contains("client two, clock_skew: more than 10 minutes; write \"30s\""), "{text}");
+    assert!(text.contains("client two: clock_skew: more than 10 minutes; write \"30s\""), "{text}");
 }
 
 #[test]

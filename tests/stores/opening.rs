@@ -184,35 +184,47 @@ fn a_folder_that_cannot_be_used_is_refused_in_words() {
     }
 }
 
-/// Mounts need rights that a test may lack: then `mount` says so, and there is nothing to try.
+/// A file system of its own, small and in memory. Mounting needs root, or sudo that asks for no password.
 struct Mounted<'p>(&'p Path);
 
 impl<'p> Mounted<'p> {
-    fn new(path: &'p Path, options: &str) -> Option<Self> {
-        let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(path)
-            .output()
-            .ok()?;
-        done.status.success().then_some(Self(path))
+    fn new(path: &'p Path, options: &str) -> Self {
+        let options = format!("{options},mode=0777");
+        as_root(&["mount", "-t", "tmpfs", "-o", &options, "tmpfs"], path);
+        Self(path)
     }
 
     fn remount(&self, options: &str) {
-        let done = Command::new("mount").args(["-o", options]).arg(self.0).status().unwrap();
-        assert!(done.success());
+        as_root(&["mount", "-o", options], self.0);
     }
+}
+
+fn as_root(command: &[&str], path: &Path) {
+    let sudo: &[&str] = if is_root() { &[] } else { &["sudo", "-n"] };
+    let words: Vec<&str> = sudo.iter().chain(command).copied().collect();
+    let done = Command::new(words[0]).args(&words[1..]).arg(path).status();
+    let done = done.is_ok_and(|status| status.success());
+    assert!(
+        done,
+        "{words:?} failed: run the tests as root, or with sudo that asks for no password"
+    );
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout.trim_ascii() == b"0"
 }
 
 impl Drop for Mounted<'_> {
     fn drop(&mut self) {
-        drop(Command::new("umount").args(["-l"]).arg(self.0).status());
+        as_root(&["umount", "-l"], self.0);
     }
 }
 
 #[tokio::test]
 async fn a_read_only_file_system_is_refused_in_words() {
     let place = tempfile::tempdir().unwrap();
-    let Some(mounted) = Mounted::new(place.path(), "size=4m") else { return };
+    let mounted = Mounted::new(place.path(), "size=4m");
     drop(open(place.path()));
     mounted.remount("remount,ro");
     let error = refusal(place.path());
@@ -224,7 +236,7 @@ async fn a_read_only_file_system_is_refused_in_words() {
 #[tokio::test]
 async fn a_full_disk_is_answered_and_left_behind_when_there_is_room_again() {
     let place = tempfile::tempdir().unwrap();
-    let Some(_mounted) = Mounted::new(place.path(), "size=1m") else { return };
+    let _mounted = Mounted::new(place.path(), "size=1m");
     let clock = ManualClock::new(START);
     let store = open_with(place.path(), 100_000, &clock).unwrap();
     let ballast = place.path().join("ballast");
