@@ -149,6 +149,7 @@ fn run_demo(once: bool, port: u16) -> ExitCode {
         match demo::run(once, port, shutdown).await {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
+            Err(error) if error.is_reader_gone() => ExitCode::SUCCESS,
             Err(error) => {
                 complain(format_args!("the demo broke off: {error}"));
                 ExitCode::FAILURE

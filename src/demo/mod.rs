@@ -8,7 +8,8 @@ pub mod stage;
 pub mod story;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,28 @@ pub enum DemoError {
     Story(#[from] StoryError),
 }
 
+impl DemoError {
+    /// Whether the reader of the story has gone (`demo | head`), which is nobody's fault.
+    pub fn is_reader_gone(&self) -> bool {
+        match self {
+            Self::Io(error) | Self::Story(StoryError::Out(error)) => {
+                error.kind() == ErrorKind::BrokenPipe
+            }
+            Self::Certificate(_)
+            | Self::Config(_)
+            | Self::Start(_)
+            | Self::Ehr(_)
+            | Self::Client(_)
+            | Self::Story(
+                StoryError::Client(_)
+                | StoryError::Ehr(_)
+                | StoryError::Entropy(_)
+                | StoryError::Json(_),
+            ) => false,
+        }
+    }
+}
+
 /// Plays the story; whether everything came as promised. Unless `once`, stays up until `shutdown`.
 ///
 /// # Errors
@@ -79,6 +102,9 @@ pub async fn run(once: bool, port: u16, shutdown: CancellationToken) -> Result<b
     };
     let mut stage = Stage::stdout();
     stage.raw("hookgate demo: a sample EHR, hookgate, and a small legacy CDS service that asks nobody who is calling.")?;
+    if port != 0 && address.port() != port {
+        stage.raw(&format!("\nPort {port} is taken; this one uses {}.", address.port()))?;
+    }
     stage.raw(&format!("\nThe gateway's whole configuration:\n\n{}", indent(&text)))?;
     cast.play(&mut stage).await?;
     let good = stage.failures() == 0;
@@ -97,11 +123,21 @@ pub async fn run(once: bool, port: u16, shutdown: CancellationToken) -> Result<b
     Ok(good)
 }
 
-/// The port that was asked for, or another free one.
+/// The port that was asked for, or another free one. Browsers take `localhost` for `::1` first: a port is
+/// free only where nobody listens there either.
 fn free_address(port: u16) -> io::Result<SocketAddr> {
     let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .and_then(
+            |probe| if taken_on_ipv6(port) { Err(ErrorKind::AddrInUse.into()) } else { Ok(probe) },
+        )
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     probe.local_addr()
+}
+
+/// Whether somebody listens on `::1`. Where there is no IPv6, nobody does.
+fn taken_on_ipv6(port: u16) -> bool {
+    TcpListener::bind((Ipv6Addr::LOCALHOST, port))
+        .is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
 }
 
 fn configuration(
@@ -145,5 +181,29 @@ url = "{service}"
 }
 
 fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect()
+    let indented = |line: &str| {
+        if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") }
+    };
+    text.lines().map(indented).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_left_alone() {
+        for host in ["127.0.0.1", "[::1]"] {
+            let holder = TcpListener::bind(format!("{host}:0")).unwrap();
+            let taken = holder.local_addr().unwrap().port();
+            assert_ne!(free_address(taken).unwrap().port(), taken, "{host}");
+            drop(holder);
+            assert_eq!(free_address(taken).unwrap().port(), taken, "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_has_no_space_at_a_line_end() {
+        assert_eq!(indent("a\n\nb"), "    a\n\n    b\n");
+    }
 }

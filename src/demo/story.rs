@@ -88,11 +88,13 @@ impl Cast<'_> {
         Ok(format!(
             "\nIt stays up. The certificate is the demo's own, hence -k.\n\n\
              # the services behind the gateway\n\
-             curl -sk {gateway}/cds-services\n\n\
-             # a token from the sample EHR, and a call with it; the same call again is a replay\n\
+             curl -sk {gateway}/cds-services; echo\n\n\
+             # a token from the sample EHR, and a call with it: the card has a fresh link to open. The same\n\
+             # call again is a replay; for another, take a new token\n\
              TOKEN=$(curl -s '{tokens}?aud={url}')\n\
-             curl -sk {url} -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{body}'\n\n\
-             A link to click, once (your browser will warn about the certificate):\n{link}\n\n\
+             curl -sk {url} -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{body}'; echo\n\n\
+             A link to click (your browser will warn about the certificate). It works once, within an hour; the\n\
+             browser that opened it may come back for 30 seconds, all others get a page that says so:\n{link}\n\n\
              Ctrl-C ends it.",
             gateway = self.gateway,
         ))
