@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use fantoccini::actions::{InputSource, MOUSE_BUTTON_LEFT, MouseActions, PointerAction};
-use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, Locator};
 use hookgate::demo::server::json;
 
@@ -111,38 +109,20 @@ pub(crate) async fn arrive(browser: &Client, url: &str) {
     }
 }
 
-/// Clicks the first such element twice, as fast as a hand that always does so.
-pub(crate) async fn double_click(browser: &Client, selector: &str) {
-    let element = browser.find(Locator::Css(selector)).await.expect("the element");
-    let button = MOUSE_BUTTON_LEFT;
-    let click = |hand: MouseActions| {
-        hand.then(PointerAction::Down { button }).then(PointerAction::Up { button })
-    };
-    let to = PointerAction::MoveToElement { element, duration: None, x: 0.0, y: 0.0 };
-    let hand = MouseActions::new("hand".to_owned()).then(to);
-    browser.perform_actions(click(click(hand))).await.expect("two clicks");
-}
-
-/// The windows, the EHR's first, once there are so many.
-pub(crate) async fn windows(browser: &Client, count: usize) -> Vec<WindowHandle> {
+/// Clicks what opens a second window, and looks at that.
+pub(crate) async fn click_into_window(browser: &Client, selector: &str) {
     let first = browser.window().await.expect("a window");
+    click(browser, selector).await;
     let opened = tokio::time::timeout(PATIENCE, async {
         loop {
-            let mut windows = browser.windows().await.expect("the windows");
-            if windows.len() >= count {
-                windows.sort_by_key(|window| *window != first);
-                return windows;
+            let windows = browser.windows().await.expect("the windows");
+            if let Some(second) = windows.into_iter().find(|window| *window != first) {
+                return second;
             }
         }
     });
-    opened.await.unwrap_or_else(|_| panic!("no {count} windows"))
-}
-
-/// Clicks what opens a second window, and looks at that.
-pub(crate) async fn click_into_window(browser: &Client, selector: &str) {
-    click(browser, selector).await;
-    let window = windows(browser, 2).await.swap_remove(1);
-    browser.switch_to_window(window).await.expect("the window");
+    let second = opened.await.expect("a second window");
+    browser.switch_to_window(second).await.expect("the window");
 }
 
 /// Looks into the page's frame, so that what follows is about its page.

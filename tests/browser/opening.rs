@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chart::{
-    Chart, arrive, click, click_into_window, double_click, look_into_frame, reads, windows,
-};
+use crate::chart::{Chart, arrive, click, click_into_window, look_into_frame, reads};
 use crate::driver::{Driver, JavaScript};
 use crate::harness::Extra;
 
@@ -60,21 +58,6 @@ async fn the_same_browser_may_come_back_within_the_grace_and_not_later() {
     reads(&browser, "h1", GONE).await;
     browser.refresh().await.expect("a reload");
     reads(&browser, "h1", GONE).await;
-    browser.close().await.expect("an end");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_double_click_leads_there_in_both_windows() {
-    let chart = Chart::open(&Extra::default()).await;
-    let (link, driver) = (chart.link().await, Driver::start());
-    let browser = driver.new_session(JavaScript::On).await;
-    chart.show(&browser, &format!("<a target=_blank href='{link}'>Open</a>")).await;
-    double_click(&browser, "a").await;
-    let windows = windows(&browser, 3).await;
-    for window in windows.into_iter().skip(1) {
-        browser.switch_to_window(window).await.expect("the window");
-        arrive(&browser, &chart.target()).await;
-    }
     browser.close().await.expect("an end");
 }
 
