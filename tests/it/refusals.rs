@@ -39,7 +39,7 @@ async fn what_is_not_a_way_or_not_its_method() {
     let no_route = problem(404, "no-route", "no-route");
     let token = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     for (method, path, accept, expected, allow) in [
-        (Method::GET, "/".to_owned(), html, no_route, ""),
+        (Method::GET, "/".to_owned(), html, page(404, "no-route", "no-route"), ""),
         (Method::GET, "/nope".to_owned(), any, no_route, ""),
         (Method::POST, "/cds-services/".to_owned(), any, no_route, ""),
         (Method::POST, "/cds-services/a/b".to_owned(), any, no_route, ""),
