@@ -1,6 +1,6 @@
 //! Feedback: each entry is looked at by itself, mapped back, and delivered once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -40,6 +40,7 @@ pub struct FeedbackPath {
 /// A known entry: where it stands in the body, and what its ids stand for.
 struct Known {
     index: usize,
+    fingerprint: [u8; 32],
     card: Original,
     suggestions: Vec<Original>,
 }
@@ -54,14 +55,22 @@ impl Known {
     }
 }
 
-/// Entries of one hookInstance that are this call's to deliver.
-#[derive(Default)]
+/// Known entries about cards of one hookInstance.
 struct Group {
+    hook_instance: HookInstance,
     entries: Vec<Known>,
-    claims: Vec<Claimed>,
 }
 
-impl Group {
+/// What of a group is this call's to deliver.
+#[derive(Default)]
+struct Share {
+    entries: Vec<Known>,
+    claims: Vec<Claimed>,
+    /// How the group's first entry was answered, where it has been delivered before.
+    answered: Option<StatusCode>,
+}
+
+impl Share {
     /// The body that has these entries alone, with the service's own ids.
     fn body(&self, outcomes: &Outcomes<'_>) -> Bytes {
         let entries: HashMap<usize, &Known> =
@@ -69,6 +78,20 @@ impl Group {
         let keep: Vec<usize> = self.entries.iter().map(|known| known.index).collect();
         outcomes.render(&keep, |index, place| entries.get(&index)?.original(place))
     }
+}
+
+/// By hookInstance, in the order in which the body has them first.
+fn by_hook_instance(known: Vec<Known>) -> Vec<Group> {
+    let (mut groups, mut places) = (Vec::<Group>::new(), HashMap::new());
+    for entry in known {
+        let hook_instance = entry.card.binding.hook_instance;
+        let place = *places.entry(hook_instance).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.entries.push(entry),
+            None => groups.push(Group { hook_instance, entries: vec![entry] }),
+        }
+    }
+    groups
 }
 
 impl FeedbackPath {
@@ -109,9 +132,8 @@ impl FeedbackPath {
         if known.is_empty() && !outcomes.entries().is_empty() {
             return Err(Refusal::NoneKnown);
         }
-        let (groups, done) = self.claim(known, &outcomes, &caller, id, service).await?;
         let call = FeedbackCall { id, service, parts, caller: &caller, outcomes: &outcomes };
-        self.deliver(call, groups, done, record).await
+        self.deliver(&call, by_hook_instance(known), record).await
     }
 
     /// The ids are the service's own: nothing is mapped, and nobody but the service can tell a repeat.
@@ -139,115 +161,122 @@ impl FeedbackPath {
     ) -> Result<Vec<Known>, Refusal> {
         let mut known = Vec::new();
         let found = self.lookup.entries(outcomes.entries(), caller.client(), service).await?;
-        for (index, found) in found.into_iter().enumerate() {
+        for (index, (found, entry)) in found.into_iter().zip(outcomes.entries()).enumerate() {
+            let fingerprint = *entry.fingerprint();
             match found {
-                Ok((card, suggestions)) => known.push(Known { index, card, suggestions }),
+                Ok((card, suggestions)) => {
+                    known.push(Known { index, fingerprint, card, suggestions });
+                }
                 Err(unknown) => record.observed.push(Refusal::from(unknown).reason()),
             }
         }
         Ok(known)
     }
 
-    /// Sorts out what has been delivered before and claims the rest, by hookInstance.
-    async fn claim(
-        &self,
-        known: Vec<Known>,
-        outcomes: &Outcomes<'_>,
-        caller: &Caller,
-        id: &ServiceId,
-        service: &Service,
-    ) -> Result<(Vec<(HookInstance, Group)>, Option<StatusCode>), Refusal> {
-        let until = self.clock.now().plus(service.feedback.lifetime.get());
-        let (mut groups, mut done) = (HashMap::<HookInstance, Group>::new(), None);
-        let mut order = Vec::new();
-        for entry in known {
-            let fingerprint = outcomes.entries().get(entry.index).map(|e| e.fingerprint());
-            let parts: [&[u8]; 3] = [
-                caller.client().as_str().as_bytes(),
-                id.as_str().as_bytes(),
-                fingerprint.as_ref().map_or(&[], |f| f.as_slice()),
-            ];
-            match self.deliveries.claim(Key::new(Namespace::Delivery, &parts), until).await {
-                Ok(Turn::Mine(claim)) => {
-                    let hook_instance = entry.card.binding.hook_instance;
-                    let group = groups.entry(hook_instance).or_insert_with(|| {
-                        order.push(hook_instance);
-                        Group::default()
-                    });
-                    group.entries.push(entry);
-                    group.claims.push(claim);
-                }
-                Ok(Turn::Done(status)) => done = Some(status),
-                Ok(Turn::Busy) => {
-                    self.give_back(groups).await;
-                    return Err(Refusal::Busy);
-                }
-                Err(error) => {
-                    self.give_back(groups).await;
-                    return Err(error);
-                }
-            }
-        }
-        let groups = order.into_iter().filter_map(|key| groups.remove_entry(&key)).collect();
-        Ok((groups, done))
-    }
-
-    async fn give_back(&self, groups: HashMap<HookInstance, Group>) {
-        for claim in groups.into_values().flat_map(|group| group.claims) {
-            self.deliveries.release(claim).await;
-        }
-    }
-
     /// One upstream call per hookInstance. The first failure is the answer; what other calls delivered stays
     /// delivered, and the EHR's retry brings only the rest.
     async fn deliver(
         &self,
-        call: FeedbackCall<'_>,
-        groups: Vec<(HookInstance, Group)>,
-        done: Option<StatusCode>,
+        call: &FeedbackCall<'_>,
+        groups: Vec<Group>,
         record: &mut Record,
     ) -> Result<Reply, Refusal> {
-        let (mut taken, mut failed) = (done, None);
-        for (hook_instance, group) in groups {
-            match self.deliver_group(&call, hook_instance, &group, record).await {
-                Ok(reply) if reply.status().is_success() => {
-                    taken = Some(reply.status());
-                    for claim in group.claims {
-                        self.deliveries.settle(claim, reply.status()).await;
-                    }
-                }
-                failure => {
-                    for claim in group.claims {
-                        self.deliveries.release(claim).await;
-                    }
-                    failed = failed.or(Some(failure));
-                }
+        let (mut taken, mut failed) = (None, None);
+        for group in groups {
+            match self.deliver_group(call, group, record).await {
+                Ok(reply) if reply.status().is_success() => taken = taken.or(Some(reply)),
+                failure => failed = failed.or(Some(failure)),
             }
         }
-        // The first answer and that to a repeat are the same: a status, and no body, which the standard
-        // does not define for feedback in any version.
-        failed.unwrap_or_else(|| Ok(empty(taken.unwrap_or(StatusCode::OK))))
+        failed.unwrap_or_else(|| Ok(taken.unwrap_or_default()))
     }
 
+    /// Claims, delivers and settles. The claims are taken only now, so that none of them waits for the
+    /// calls of other groups while its lease runs.
     async fn deliver_group(
         &self,
         call: &FeedbackCall<'_>,
-        hook_instance: HookInstance,
-        group: &Group,
+        group: Group,
         record: &mut Record,
     ) -> Result<Reply, Refusal> {
-        let body = group.body(call.outcomes);
+        let hook_instance = group.hook_instance;
+        let mut share = Share::default();
+        if let Err(refusal) = self.claim(call, group, &mut share).await {
+            self.release(share.claims).await;
+            return Err(refusal);
+        }
+        if share.entries.is_empty() {
+            return Ok(empty(share.answered.unwrap_or_default()));
+        }
         let answer = self
             .forward
             .call(
                 &call.service.upstream,
                 Way::Feedback(call.id),
-                (call.parts, body),
+                (call.parts, share.body(call.outcomes)),
                 OnBehalf::Outcome(call.caller, hook_instance),
                 record,
             )
-            .await?;
-        Ok(passed(answer, record))
+            .await;
+        match answer {
+            Ok(answer) if answer.status().is_success() => {
+                for claim in share.claims {
+                    self.deliveries.settle(claim, answer.status()).await;
+                }
+                // The first answer and that to a repeat are the same: the status of the first entry,
+                // and no body, which the standard does not define for feedback in any version.
+                Ok(empty(share.answered.unwrap_or_else(|| answer.status())))
+            }
+            Ok(answer) => {
+                self.release(share.claims).await;
+                Ok(passed(answer, record))
+            }
+            Err(refusal) => {
+                self.release(share.claims).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Sorts out what has been delivered before, and claims the rest. What was claimed stands in `share`
+    /// also where this fails.
+    async fn claim(
+        &self,
+        call: &FeedbackCall<'_>,
+        group: Group,
+        share: &mut Share,
+    ) -> Result<(), Refusal> {
+        let until = self.clock.now().plus(call.service.feedback.lifetime.get());
+        let mut met = HashSet::new();
+        for entry in group.entries {
+            // An entry that the body has twice is its own repeat.
+            if !met.insert(entry.fingerprint) {
+                continue;
+            }
+            let parts = [
+                call.caller.client().as_str().as_bytes(),
+                call.id.as_str().as_bytes(),
+                &entry.fingerprint,
+            ];
+            match self.deliveries.claim(Key::new(Namespace::Delivery, &parts), until).await? {
+                Turn::Mine(claim) => {
+                    share.entries.push(entry);
+                    share.claims.push(claim);
+                }
+                Turn::Done(status) if share.entries.is_empty() => {
+                    share.answered = share.answered.or(Some(status));
+                }
+                Turn::Done(_) => {}
+                Turn::Busy => return Err(Refusal::Busy),
+            }
+        }
+        Ok(())
+    }
+
+    async fn release(&self, claims: Vec<Claimed>) {
+        for claim in claims {
+            self.deliveries.release(claim).await;
+        }
     }
 }
 

@@ -184,6 +184,28 @@ async fn an_identical_repeat_gets_the_same_answer_and_is_not_delivered() {
     }
 }
 
+#[tokio::test]
+async fn a_repeat_gets_the_first_answer_also_where_services_answered_differently() {
+    let scene = Scene::new(&unlimited()).await;
+    scene.answers_reports(|report| status(if instance(report) == ONE { 201 } else { 204 }));
+    let (one, two) = (scene.ids_of(ONE).await, scene.ids_of(TWO).await);
+    let (first, second) = (overridden(&one.card), overridden(&two.card));
+    let late = accepted(&one.card, &[]);
+    // Whatever has been delivered before and wherever it stands, the first entry's answer is everybody's.
+    let batches = [
+        vec![first.clone(), second.clone(), late.clone()],
+        vec![second.clone(), accepted(&two.card, &[]), first.clone()],
+        vec![overridden(&scene.ids_of(ONE).await.card), second, first],
+    ];
+    for batch in batches {
+        let body = body_of(&batch);
+        let answer = scene.report(body.clone()).await.status();
+        let delivered = scene.reports().len();
+        assert_eq!(scene.report(body).await.status(), answer);
+        assert_eq!(scene.reports().len(), delivered);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_twenty_identical_calls_at_once_one_is_delivered() {
     for extra in [unlimited(), on_disk()] {
@@ -212,6 +234,19 @@ async fn of_twenty_identical_calls_at_once_one_is_delivered() {
         taken(scene.report(body).await).await;
         assert_eq!(scene.reports().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn an_entry_that_a_batch_has_twice_is_delivered_once() {
+    let scene = taking(&unlimited()).await;
+    let (one, two) = (scene.ids_of(ONE).await, scene.ids_of(TWO).await);
+    let (first, second) = (overridden(&one.card), overridden(&two.card));
+    let body = body_of(&[first.clone(), second, first.replace("\":", "\": "), first]);
+    taken(scene.report(body.clone()).await).await;
+    taken(scene.report(body).await).await;
+    let bodies: Vec<_> = scene.reports().into_iter().map(|report| report.body).collect();
+    assert_eq!(bodies.len(), 2);
+    assert!(bodies.iter().all(|body| *body == body_of(&[overridden("card-1")])), "{bodies:?}");
 }
 
 #[tokio::test]
@@ -453,6 +488,25 @@ async fn after_a_partial_failure_the_retry_brings_only_the_rest() {
     assert_eq!(scene.reports()[4].body, body_of(&rest));
     taken(scene.report(body).await).await;
     assert_eq!(scene.reports().len(), 5);
+}
+
+#[tokio::test]
+async fn a_batch_may_take_longer_than_any_of_its_deliveries() {
+    let scene = taking(&unlimited()).await;
+    let mut entries = Vec::new();
+    for instance in [ONE, TWO, THREE] {
+        entries.push(overridden(&scene.ids_of(instance).await.card));
+    }
+    // Each takes a minute and a half; who holds a delivery must be back after two.
+    let clock = scene.clock.clone();
+    scene.answers_reports(move |_| {
+        clock.advance(Duration::from_secs(90));
+        status(200)
+    });
+    for _ in 0..2 {
+        taken(scene.report(body_of(&entries)).await).await;
+        assert_eq!(scene.reports().len(), 3);
+    }
 }
 
 #[tokio::test]
