@@ -210,7 +210,10 @@ fn the_readme_shows_configurations_that_load() {
             .lines()
             .map(|line| format!("{}\n", line.get(indent..).unwrap_or("")))
             .collect();
-        let whole = if text.contains("public_url") { text } else { format!("{LEAST}\n{text}") };
+        // A fragment with an upstream stands in place of the least file's own.
+        let (around, _own) = LEAST.split_once("[[upstream]]").unwrap();
+        let base = if text.contains("[[upstream]]") { around } else { LEAST };
+        let whole = if text.contains("public_url") { text } else { format!("{base}\n{text}") };
         config(&whole);
         shown += 1;
     }
