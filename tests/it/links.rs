@@ -11,8 +11,8 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Extra, NO_LIMITS, Scene, card_with_link, card_with_links, cookie, gone, hook_body, location,
-    opened, to_the_eye,
+    Extra, HOOK_INSTANCE, NO_LIMITS, Scene, all_lines, card_with_link, card_with_links, cookie,
+    gone, hook_body, lines_of, location, opened, request_id, to_the_eye,
 };
 
 /// Where the scene's own service links to.
@@ -590,6 +590,41 @@ async fn forged_expired_spent_and_forgotten_look_the_same() {
     ] {
         assert!(scene.refused("open", reason).await >= at_least, "{reason}");
     }
+}
+
+#[tokio::test]
+async fn the_log_says_whose_link_it_was_and_why_and_nothing_of_the_link() {
+    let scene = Scene::new(&unlimited()).await;
+    let (spent, expired) = (scene.link().await, scene.link().await);
+    let seconds_mark = opened(&scene.click(&spent).send().await.unwrap(), TARGET);
+    let opening = scene.click(&format!("{spent}?launch=appended-by-the-ehr"));
+    let opening = opening.header("cookie", &seconds_mark).send().await.unwrap();
+    let forged = format!("{}AAAA", &spent[..spent.len() - 4]);
+    let mut answers = vec![(opening, Value::Null, true)];
+    answers.push((scene.click(&spent).send().await.unwrap(), "link-spent".into(), true));
+    answers.push((scene.click(&forged).send().await.unwrap(), "link-forged".into(), false));
+    scene.advance(3600 * SECOND);
+    answers.push((scene.click(&expired).send().await.unwrap(), "link-expired".into(), true));
+    for (answer, reason, known) in answers {
+        let lines = lines_of(&request_id(&answer));
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!(line["reason"], reason);
+        assert_eq!(line["code"], if reason.is_null() { Value::Null } else { "link-gone".into() });
+        assert_eq!(line["way"], "open");
+        let owner =
+            if known { ["ehr".into(), HOOK_INSTANCE.into()] } else { [Value::Null, Value::Null] };
+        assert_eq!([line["client"].clone(), line["hook_instance"].clone()], owner, "{reason}");
+        let text = line.to_string();
+        for secret in [&spent, &expired, &forged] {
+            let token = secret.rsplit('/').next().unwrap();
+            assert!(!text.contains(&token[..40]), "{text}");
+        }
+        let mark = seconds_mark.rsplit('=').next().unwrap();
+        for secret in ["app.example", "4711", "appended-by-the-ehr", mark] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+    assert!(!all_lines().contains("session=4711"));
 }
 
 #[tokio::test]
