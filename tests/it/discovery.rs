@@ -8,7 +8,7 @@ use reqwest::Response;
 use serde_json::Value;
 
 use crate::harness::{
-    Arrival, Extra, Form, Refused, Scene, Service, lines_of, published_response, refused, replayed,
+    Arrival, Extra, Scene, Service, lines_of, outcome, published_response, refused, replayed,
     request_id,
 };
 
@@ -146,8 +146,7 @@ async fn what_is_no_list_is_not_passed_on() {
     ] {
         scene.service.plays(move |_| json(200, body.to_owned()));
         let response = discover(&scene, &[]).await;
-        let expected =
-            Refused { status: 502, code: "upstream-unreadable", reason, form: Form::Outcome };
+        let expected = outcome(502, "upstream-unreadable", reason);
         refused(response, expected, body).await;
     }
 }

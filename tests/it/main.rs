@@ -16,6 +16,7 @@ mod harness;
 mod hook;
 mod links;
 mod published;
+mod upstreams;
 mod refusals;
 mod cors;
 mod discovery;

@@ -6,8 +6,8 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use crate::harness::{
-    Extra, Form, Refused, Scene, hook_body, logged_once, published_request, published_response,
-    refused, replayed, request_id,
+    Extra, Scene, hook_body, logged_once, outcome, published_request, published_response, refused,
+    replayed, request_id,
 };
 
 const CERNER: &str = "cerner-patient-view-texthtml-absolute-link";
@@ -126,12 +126,7 @@ async fn a_stack_trace_is_masked() {
     scene.service.plays(|_| replayed(STACK_TRACE));
     let response = scene.post(&scene.endpoint(), hook_body()).await;
     assert_eq!(names(response.headers()).len(), FIELDS.len() + 1, "{:?}", response.headers());
-    let expected = Refused {
-        status: 500,
-        code: "upstream-status",
-        reason: "upstream-status",
-        form: Form::Outcome,
-    };
+    let expected = outcome(500, "upstream-status", "upstream-status");
     refused(response, expected, "stack trace").await;
 }
 
@@ -203,8 +198,7 @@ async fn every_published_feedback_arrives_with_the_ids_that_its_service_gave() {
     ] {
         let published = published_request(name);
         let unknown = scene.post(&scene.feedback(), published.clone()).await;
-        let expected =
-            Refused { status: 410, code: "id-gone", reason: "no-id-known", form: Form::Outcome };
+        let expected = outcome(410, "id-gone", "no-id-known");
         refused(unknown, expected, name).await;
 
         let cards = published_response(PRICE)

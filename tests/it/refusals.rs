@@ -12,20 +12,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::harness::{
-    Extra, Form, ISSUER, Refused, Scene, hook_body, lines_of, refused, request_id,
+    Extra, ISSUER, Scene, hook_body, lines_of, outcome, page, problem, refused, request_id,
 };
-
-const fn outcome(status: u16, code: &'static str, reason: &'static str) -> Refused {
-    Refused { status, code, reason, form: Form::Outcome }
-}
-
-const fn problem(status: u16, code: &'static str, reason: &'static str) -> Refused {
-    Refused { status, code, reason, form: Form::Problem }
-}
-
-const fn page(status: u16, code: &'static str, reason: &'static str) -> Refused {
-    Refused { status, code, reason, form: Form::Page }
-}
 
 async fn send(scene: &Scene, method: Method, path: &str, accept: &str) -> Response {
     let url = format!("{}{path}", scene.public_url);

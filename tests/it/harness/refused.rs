@@ -6,7 +6,7 @@ use crate::harness::{lines_of, request_id};
 
 /// For whom it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+enum Form {
     /// An EHR: an OperationOutcome.
     Outcome,
     /// A person: a page.
@@ -18,10 +18,25 @@ pub(crate) enum Form {
 /// A refusal as it is expected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refused {
-    pub(crate) status: u16,
-    pub(crate) code: &'static str,
-    pub(crate) reason: &'static str,
-    pub(crate) form: Form,
+    status: u16,
+    code: &'static str,
+    reason: &'static str,
+    form: Form,
+}
+
+/// A refusal that an EHR reads.
+pub(crate) const fn outcome(status: u16, code: &'static str, reason: &'static str) -> Refused {
+    Refused { status, code, reason, form: Form::Outcome }
+}
+
+/// A refusal that anybody reads.
+pub(crate) const fn problem(status: u16, code: &'static str, reason: &'static str) -> Refused {
+    Refused { status, code, reason, form: Form::Problem }
+}
+
+/// A refusal that a person reads.
+pub(crate) const fn page(status: u16, code: &'static str, reason: &'static str) -> Refused {
+    Refused { status, code, reason, form: Form::Page }
 }
 
 /// Asserts that `response` is this refusal and gives nothing else away, and that it was logged once.
@@ -62,11 +77,11 @@ pub(crate) async fn refused(
     match form {
         Form::Outcome => {
             assert_eq!(kind, "application/json", "{what}");
-            assert_eq!(parsed(&body, what), outcome(status, code, &id), "{what}");
+            assert_eq!(parsed(&body, what), operation_outcome(status, code, &id), "{what}");
         }
         Form::Problem => {
             assert_eq!(kind, "application/problem+json", "{what}");
-            assert_eq!(parsed(&body, what), problem(status, code, &id), "{what}");
+            assert_eq!(parsed(&body, what), problem_document(status, code, &id), "{what}");
         }
         Form::Page => {
             assert_eq!(kind, "text/html; charset=utf-8", "{what}");
@@ -89,7 +104,7 @@ fn parsed(body: &str, what: &str) -> Value {
 }
 
 /// FHIR R4 OperationOutcome with `issue-type` as the value set defines them.
-fn outcome(status: u16, code: &str, id: &str) -> Value {
+fn operation_outcome(status: u16, code: &str, id: &str) -> Value {
     let issue = match status {
         400 | 413 | 415 => "invalid",
         401 => "login",
@@ -108,7 +123,7 @@ fn outcome(status: u16, code: &str, id: &str) -> Value {
     }]})
 }
 
-fn problem(status: u16, code: &str, id: &str) -> Value {
+fn problem_document(status: u16, code: &str, id: &str) -> Value {
     json!({
         "type": "about:blank", "status": status, "code": code, "instance": format!("urn:uuid:{id}"),
         "title": http::StatusCode::from_u16(status).unwrap().canonical_reason(),
