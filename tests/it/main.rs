@@ -21,3 +21,5 @@ mod refusals;
 mod cors;
 mod discovery;
 mod metrics;
+mod limits;
+mod replay;

@@ -14,7 +14,7 @@ pub(crate) use ehr::Ehr;
 pub(crate) use line::Line;
 pub(crate) use log::{all_lines, lines_of, request_id};
 pub(crate) use recorded::{published_request, published_response, replayed};
-pub(crate) use refused::{logged_once, outcome, page, problem, refused};
+pub(crate) use refused::{Refused, logged_once, outcome, page, problem, refused};
 pub(crate) use reports::{refused_as, status};
 
 use std::path::Path;
