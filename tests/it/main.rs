@@ -23,3 +23,5 @@ mod discovery;
 mod metrics;
 mod limits;
 mod replay;
+mod outages;
+mod secrets;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::rig::{Gateway, OK, Server, settings};
 
 /// Long enough for what does come on a busy machine, short enough to wait for what does not.
-const SOON: Period = Period::millis(300);
+const SOON: Period = Period::millis(600);
 
 fn impatient(url: &str) -> Settings {
     Settings { connect_timeout: SOON, response_timeout: SOON, ..settings(url) }
