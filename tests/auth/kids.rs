@@ -96,6 +96,19 @@ async fn the_same_unknown_kid_is_asked_for_once_a_while() {
 }
 
 #[tokio::test]
+async fn a_key_that_came_within_the_cool_down_is_looked_for_when_it_ends() {
+    let server = Server::start(set(&OURS, &["a"])).await;
+    let gate = open(&server, patient()).await;
+    gate.until("ehr", |s| s.kids == ["a"]).await;
+    server.now(set(&OURS, &["a", "b"]));
+    let token = gate.token(&OURS, ISSUER, "ES384", "b");
+    assert!(matches!(gate.reason(&token).await, AuthReason::KidUnknown(_)));
+    assert_eq!(server.requests(), 1, "it was not looked for");
+    gate.clock.advance(secs(30));
+    gate.call(&token).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_was_known_to_be_unknown_is_open_again_in_an_outage() {
     let server = Server::start(set(&OURS, &["a"])).await;
     let gate = open(&server, patient()).await;

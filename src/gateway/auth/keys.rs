@@ -220,19 +220,23 @@ impl ClientKeys {
         if !self.has_source || self.is_known_unknown(kid) {
             return Err(NoKey::Unknown);
         }
-        let failed = match self.progress.ask(self.clock.monotonic(), self.rules.cooldown) {
-            Asked::Cooling { failed } => failed,
+        let now = self.clock.monotonic();
+        let (failed, looked_for) = match self.progress.ask(now, self.rules.cooldown) {
+            // It may have been published since: the end of the cool-down is soon enough to look again.
+            Asked::Cooling { failed } => (failed, false),
             Asked::Pending(number) => match self.progress.ended(number, self.rules.wait).await {
-                Some(ended) => ended.is_err(),
-                None => true,
+                Some(ended) => (ended.is_err(), true),
+                None => (true, true),
             },
         };
         match self.look(kid) {
             Some(Found::Key(key)) => Ok(key),
             Some(Found::Refused(fault)) => Err(NoKey::Refused(fault)),
             Some(Found::Nothing) if !failed => {
-                let until = self.clock.monotonic().saturating_add(self.rules.remember_unknown);
-                self.unknown.insert(kid.to_owned(), until);
+                if looked_for {
+                    let until = self.clock.monotonic().saturating_add(self.rules.remember_unknown);
+                    self.unknown.insert(kid.to_owned(), until);
+                }
                 Err(NoKey::Unknown)
             }
             Some(Found::Nothing) | None => Err(self.unavailable()),
