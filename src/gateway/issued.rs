@@ -95,7 +95,7 @@ impl Lookup {
         service: &ServiceId,
         records: &mut Records,
     ) -> Result<Result<(CardId, Original), IdError>, StoreError> {
-        let id = match self.ids.parse(text, self.clock.now(), self.store.incarnation()) {
+        let id = match self.ids.parse(text, self.clock.now(), self.store.incarnation()?) {
             Ok(id) => id,
             Err(unknown) => return Ok(Err(unknown)),
         };

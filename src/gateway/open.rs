@@ -54,7 +54,7 @@ impl OpenPath {
         let now = self.clock.now();
         let opened = self
             .links
-            .open(token, now, self.store.incarnation())
+            .open(token, now, self.store.incarnation()?)
             .inspect_err(|error| note_owner(error, record))?;
         note(&opened, record);
         let service = self.services.get(&opened.binding().service).ok_or(Refusal::Orphaned)?;

@@ -89,7 +89,7 @@ impl Replay {
         let verified = admitted.into_verified();
         let mode = verified.replay();
         // Whole seconds: `iat` has no finer ones, and a token of the first second is not older.
-        if verified.issued_at().secs() < self.store.incarnation().since.secs() {
+        if verified.issued_at().secs() < self.store.incarnation()?.since.secs() {
             return match mode {
                 ReplayMode::Observe => Ok(Caller { verified, repeated: false }),
                 ReplayMode::Reject | ReplayMode::SameRequest => Err(ReplayError::Forgotten),

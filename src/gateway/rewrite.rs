@@ -12,7 +12,7 @@ use crate::gateway::cards::plan::{Counts, IdKind};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::service::Service;
 use crate::gateway::tokens::{Binding, CardIds, Kind, LinkTokens, Record};
-use crate::store::{Insert, Key, Nonce, Store};
+use crate::store::{Insert, Key, Nonce, Store, StoreError};
 
 /// Cards, ready for the EHR.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Rewriter {
         binding: &Binding,
         expires: UnixTime,
     ) -> Result<Vec<String>, Refusal> {
-        let incarnation = self.store.incarnation();
+        let incarnation = self.store.incarnation()?;
         let (mut urls, mut long) = (Vec::new(), Vec::new());
         for link in cards.links() {
             let sealed = self.links.seal(binding, link.card, &link.target, expires, incarnation)?;
@@ -120,13 +120,19 @@ impl Rewriter {
         let originals: Vec<(Kind, &str)> =
             cards.ids().iter().map(|id| (kind(id.kind), id.original.as_ref())).collect();
         for _attempt in 0..ATTEMPTS {
-            let incarnation = self.store.incarnation();
+            let incarnation = match self.store.incarnation() {
+                Ok(incarnation) => incarnation,
+                Err(error) => {
+                    note_without_ids(&error);
+                    return Ok(None);
+                }
+            };
             let issued = self.ids.issue(binding, &originals, until, incarnation)?;
             match self.record(issued.records).await {
                 Ok(true) => return Ok(Some(issued.substitutes)),
                 Ok(false) => {}
                 Err(Refusal::Store(error)) => {
-                    tracing::error!(%error, "cards go out without ids: their record cannot be kept");
+                    note_without_ids(&error);
                     return Ok(None);
                 }
                 Err(other) => return Err(other),
@@ -142,6 +148,10 @@ impl Rewriter {
         .await?;
         Ok(kept.iter().all(|kept| matches!(kept, Insert::First)))
     }
+}
+
+fn note_without_ids(error: &StoreError) {
+    tracing::error!(%error, "cards go out without ids: their record cannot be kept");
 }
 
 const fn kind(kind: IdKind) -> Kind {

@@ -195,8 +195,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError::Down`]
     async fn release(&self, key: Key, nonce: Nonce) -> Result<(), StoreError>;
 
-    /// Which history this store remembers.
-    fn incarnation(&self) -> Incarnation;
+    /// Which history this store remembers, as far as is known without asking: whoever relies on it
+    /// asks the store next, which refuses what belongs to another one.
+    ///
+    /// # Errors
+    /// [`StoreError::Down`] where the backend has not been reached yet.
+    fn incarnation(&self) -> Result<Incarnation, StoreError>;
 
     /// How full it is.
     fn fill(&self) -> Fill;

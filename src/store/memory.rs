@@ -203,8 +203,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn incarnation(&self) -> Incarnation {
-        self.incarnation
+    fn incarnation(&self) -> Result<Incarnation, StoreError> {
+        Ok(self.incarnation)
     }
 
     fn fill(&self) -> Fill {

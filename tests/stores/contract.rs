@@ -315,7 +315,7 @@ async fn a_new_store_begins_its_history_now() {
     let mut marks = Vec::new();
     for (name, make) in BACKENDS {
         for _ in 0..2 {
-            let incarnation = make(1).store.incarnation();
+            let incarnation = make(1).store.incarnation().unwrap();
             assert_eq!(incarnation.since, at(0), "{name}");
             assert!(!marks.contains(&incarnation.mark), "{name}");
             marks.push(incarnation.mark);

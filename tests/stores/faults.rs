@@ -39,7 +39,7 @@ async fn what_was_answered_survives_the_loss_of_all_that_was_not_synced() {
     let mut answered = Vec::new();
     for round in 0..40 {
         let store = Arc::new(store_on(&disk, &clock));
-        let incarnation = store.incarnation();
+        let incarnation = store.incarnation().unwrap();
         let tasks: Vec<_> = (0..20)
             .map(|n| {
                 let (store, n) = (Arc::clone(&store), round * 100 + n);
@@ -57,7 +57,7 @@ async fn what_was_answered_survives_the_loss_of_all_that_was_not_synced() {
         }
         drop(store);
         let store = store_on(&disk, &clock);
-        assert_eq!(store.incarnation(), incarnation);
+        assert_eq!(store.incarnation().unwrap(), incarnation);
         for n in &answered {
             let again = insert(&store, *n, nonce()).await.unwrap();
             assert_eq!(again, Insert::Held(value(*n)), "{n} after round {round}");

@@ -74,11 +74,11 @@ async fn a_store_that_was_set_back_begins_a_new_history() {
                 let first = store.insert(key(n), nonce(), value(n), at(60)).await.unwrap();
                 assert_eq!(first, Insert::First);
             }
-            let former = store.incarnation();
+            let former = store.incarnation().unwrap();
             drop(store);
             run("cp", &["-a", text(&folder), text(&aside)]);
             let store = open(&folder);
-            assert_eq!(store.incarnation(), former, "a restart forgets nothing");
+            assert_eq!(store.incarnation().unwrap(), former, "a restart forgets nothing");
             let first = store.insert(key(100), nonce(), value(100), at(60)).await.unwrap();
             assert_eq!(first, Insert::First);
             drop(store);
@@ -88,12 +88,12 @@ async fn a_store_that_was_set_back_begins_a_new_history() {
             let clock = ManualClock::new(START);
             clock.advance(Duration::from_secs(5));
             let store = open_with(&folder, 1000, &clock).unwrap();
-            let now = store.incarnation();
+            let now = store.incarnation().unwrap();
             assert_ne!(now.mark, former.mark, "{deed}");
             assert_eq!(now.since, at(5), "{deed}");
             drop(store);
             let store = open(&folder);
-            assert_eq!(store.incarnation(), now, "{deed}: the new history lasts");
+            assert_eq!(store.incarnation().unwrap(), now, "{deed}: the new history lasts");
         }
     }
 }
@@ -104,13 +104,13 @@ async fn a_copy_made_in_the_same_run_is_noticed() {
     let place = tempfile::tempdir().unwrap();
     let (folder, aside) = (place.path().join("store"), place.path().join("aside"));
     let store = open(&folder);
-    let former = store.incarnation();
+    let former = store.incarnation().unwrap();
     run("cp", &["-a", text(&folder), text(&aside)]);
     let first = store.insert(key(1), nonce(), value(1), at(60)).await.unwrap();
     assert_eq!(first, Insert::First);
     drop(store);
     run("cp", &["-a", &format!("{}/.", text(&aside)), text(&folder)]);
-    assert_ne!(open(&folder).incarnation().mark, former.mark);
+    assert_ne!(open(&folder).incarnation().unwrap().mark, former.mark);
 }
 
 #[tokio::test]
@@ -118,12 +118,12 @@ async fn moving_the_folder_is_no_forgetting() {
     let place = tempfile::tempdir().unwrap();
     let (folder, moved) = (place.path().join("store"), place.path().join("moved"));
     let store = open(&folder);
-    let former = store.incarnation();
+    let former = store.incarnation().unwrap();
     let first = store.insert(key(1), nonce(), value(1), at(60)).await.unwrap();
     assert_eq!(first, Insert::First);
     drop(store);
     fs::rename(&folder, &moved).unwrap();
     let store = open(&moved);
-    assert_eq!(store.incarnation(), former);
+    assert_eq!(store.incarnation().unwrap(), former);
     assert_eq!(store.get(key(1)).await.unwrap(), Some(value(1)));
 }

@@ -23,11 +23,11 @@ fn refusal(folder: &Path) -> OpenError {
 async fn entries_and_incarnation_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let (incarnation, mine) = (store.incarnation(), nonce());
+    let (incarnation, mine) = (store.incarnation().unwrap(), nonce());
     assert_eq!(store.insert(key(1), mine, value(1), at(60)).await.unwrap(), Insert::First);
     drop(store);
     let store = open(folder.path());
-    assert_eq!(store.incarnation(), incarnation);
+    assert_eq!(store.incarnation().unwrap(), incarnation);
     assert_eq!(store.fill().entries, 1);
     assert_eq!(store.get(key(1)).await.unwrap(), Some(value(1)));
     let again = store.insert(key(1), nonce(), value(2), at(60)).await.unwrap();

@@ -167,8 +167,8 @@ impl Store for DiskStore {
     }
 
     /// It changes while this runs only where the file was replaced after its disk had failed.
-    fn incarnation(&self) -> Incarnation {
-        self.shared.incarnation()
+    fn incarnation(&self) -> Result<Incarnation, StoreError> {
+        Ok(self.shared.incarnation())
     }
 
     fn fill(&self) -> Fill {
