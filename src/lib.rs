@@ -10,6 +10,7 @@ pub mod units;
 pub mod names;
 pub mod body;
 pub mod record;
+pub mod redis;
 pub mod store;
 pub mod keyring;
 pub mod json;
