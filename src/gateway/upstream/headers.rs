@@ -25,6 +25,9 @@ const REQUEST: [(HeaderName, Times); 4] = [
     (USER_AGENT, Times::Once),
 ];
 
+/// Room for what passes and for what the gateway writes beside it, so that the map need not grow.
+const USUAL: usize = 24;
+
 /// Only discovery is ever cached.
 const CONDITIONS: [(HeaderName, Times); 2] =
     [(IF_NONE_MATCH, Times::Any), (IF_MODIFIED_SINCE, Times::Once)];
@@ -101,7 +104,7 @@ impl Extra {
 
 /// What of the EHR's header passes to the upstream.
 pub(crate) fn request(inbound: &HeaderMap, discovery: bool, extra: &Extra) -> HeaderMap {
-    let mut out = HeaderMap::new();
+    let mut out = HeaderMap::with_capacity(USUAL);
     let hop = Hop::of(inbound);
     let conditions = if discovery { CONDITIONS.as_slice() } else { &[] };
     for (name, times) in REQUEST.iter().chain(conditions) {

@@ -16,6 +16,15 @@ use crate::names::HookInstance;
 use crate::names::RequestId;
 use crate::names::Tenant;
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_HOOKGATE_CLIENT: HeaderName = HeaderName::from_static("x-hookgate-client");
+const X_HOOKGATE_ISSUER: HeaderName = HeaderName::from_static("x-hookgate-issuer");
+const X_HOOKGATE_TENANT: HeaderName = HeaderName::from_static("x-hookgate-tenant");
+const X_HOOKGATE_HOOK_INSTANCE: HeaderName = HeaderName::from_static("x-hookgate-hook-instance");
+
 /// What a header value may not hold, and `%`, so that decoding gives back what was there. Everything
 /// that is not ASCII is encoded too.
 const UNSAFE: AsciiSet = CONTROLS.add(b' ').add(b'%');
@@ -42,8 +51,10 @@ pub struct Identity<'a> {
 /// How the gateway is called from outside, for `Forwarded` (RFC 7239) and `X-Forwarded-*`.
 #[derive(Debug)]
 pub(crate) struct Front {
-    scheme: String,
-    authority: String,
+    scheme: HeaderValue,
+    authority: HeaderValue,
+    /// What every `Forwarded` says after the client's address.
+    forwarded: String,
     /// The public URL without a slash at its end.
     pub(crate) url: String,
 }
@@ -54,9 +65,11 @@ impl Front {
         let host = public_url.host_str()?;
         let authority =
             public_url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let scheme = public_url.scheme();
         Some(Self {
-            scheme: public_url.scheme().to_owned(),
-            authority,
+            scheme: HeaderValue::try_from(scheme).ok()?,
+            authority: HeaderValue::try_from(authority.as_str()).ok()?,
+            forwarded: format!(";host=\"{authority}\";proto={scheme}"),
             url: public_url.as_str().trim_end_matches('/').to_owned(),
         })
     }
@@ -65,35 +78,30 @@ impl Front {
 /// Writes who is calling.
 pub(crate) fn write(headers: &mut HeaderMap, identity: &Identity<'_>, front: &Front) {
     let address = identity.client_address.to_canonical();
-    let node = match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("\"[{v6}]\""),
+    let forwarded = match address {
+        IpAddr::V4(v4) => format!("for={v4}{}", front.forwarded),
+        IpAddr::V6(v6) => format!("for=\"[{v6}]\"{}", front.forwarded),
     };
-    let Front { scheme, authority, url: _ } = front;
-    let forwarded = format!("for={node};host=\"{authority}\";proto={scheme}");
-    let encoded = |text: &str| utf8_percent_encode(text, &UNSAFE).to_string();
+    headers.insert(X_FORWARDED_PROTO, front.scheme.clone());
+    headers.insert(X_FORWARDED_HOST, front.authority.clone());
     let fields = [
         (FORWARDED, Some(forwarded)),
-        (HeaderName::from_static("x-forwarded-for"), Some(address.to_string())),
-        (HeaderName::from_static("x-forwarded-proto"), Some(scheme.clone())),
-        (HeaderName::from_static("x-forwarded-host"), Some(authority.clone())),
-        (HeaderName::from_static("x-request-id"), Some(identity.request_id.to_string())),
-        (HeaderName::from_static("x-hookgate-client"), identity.client.map(ToString::to_string)),
-        (HeaderName::from_static("x-hookgate-issuer"), identity.issuer.map(encoded)),
-        (
-            HeaderName::from_static("x-hookgate-tenant"),
-            identity.tenant.map(|tenant| encoded(tenant.as_str())),
-        ),
-        (
-            HeaderName::from_static("x-hookgate-hook-instance"),
-            identity.hook_instance.map(|instance| instance.to_string()),
-        ),
+        (X_FORWARDED_FOR, Some(address.to_string())),
+        (X_REQUEST_ID, Some(identity.request_id.to_string())),
+        (X_HOOKGATE_CLIENT, identity.client.map(ToString::to_string)),
+        (X_HOOKGATE_ISSUER, identity.issuer.map(encoded)),
+        (X_HOOKGATE_TENANT, identity.tenant.map(|tenant| encoded(tenant.as_str()))),
+        (X_HOOKGATE_HOOK_INSTANCE, identity.hook_instance.map(|instance| instance.to_string())),
     ];
     for (name, value) in fields {
         if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
             headers.insert(name, value);
         }
     }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, &UNSAFE).to_string()
 }
 
 #[cfg(test)]
