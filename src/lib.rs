@@ -15,6 +15,7 @@ pub mod store;
 pub mod keyring;
 pub mod json;
 pub mod readiness;
+pub mod replicas;
 pub mod peer;
 pub mod outbound;
 // -- the ways through ----------------------------------------------------------------------------
