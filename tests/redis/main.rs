@@ -1,0 +1,7 @@
+//! The way to Redis, against real servers: alone, as a cluster and under sentinels.
+#![expect(clippy::expect_used, clippy::panic, reason = "a failing test is the report")]
+
+mod server;
+mod cluster;
+mod sentinel;
+mod harness;
