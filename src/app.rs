@@ -237,13 +237,35 @@ impl App {
     /// # Errors
     /// [`StartError`]
     pub async fn bind(config: Config, ambient: Ambient) -> Result<Self, StartError> {
+        let (settings, with) = (config.state.clone(), ambient.clone());
+        let open = || store::open(&settings, with.clock, with.entropy).map_err(outside);
+        Self::assemble(config, ambient, open).await
+    }
+
+    /// The same on a store of the caller's own, whatever `[state]` says: for embedding, and for meeting a
+    /// store in trouble.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn bind_on(
+        config: Config,
+        ambient: Ambient,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, StartError> {
+        Self::assemble(config, ambient, || Ok(store)).await
+    }
+
+    /// Opens the store only once nothing is wrong with the configuration and the addresses are free.
+    async fn assemble(
+        config: Config,
+        ambient: Ambient,
+        open: impl FnOnce() -> Result<Arc<dyn Store>, StartError>,
+    ) -> Result<Self, StartError> {
         let mut registry = Registry::default();
         let steps = Steps::new(&config, &ambient, &mut registry)?;
         let doors = Doors::bind(&config.listener, &mut registry).await.map_err(outside)?;
         let health = Health::bind(&config.health).await.map_err(outside)?;
-        let store =
-            store::open(&config.state, Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy))
-                .map_err(outside)?;
+        let store: Arc<dyn Store> = Arc::new(store::Repeating::new(open()?));
         let keyring = Arc::new(keyring(&config, &ambient)?);
         let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::clone(&keyring)));
         let upstreams = Upstreams::new(

@@ -6,6 +6,7 @@ mod metrics;
 mod expiring;
 pub mod memory;
 pub mod disk;
+pub mod repeat;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::store::memory::MemoryStore;
 pub use contract::{Claim, Fill, Incarnation, Insert, Key, Namespace, Nonce, Store, StoreError};
 pub use disk::opening::OpenError;
 pub use metrics::Fullness;
+pub use repeat::Repeating;
 pub use settings::{Backend, Settings};
 
 /// Opens the store that `settings` describe.

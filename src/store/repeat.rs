@@ -1,0 +1,99 @@
+//! Asking again: whoever got no answer finds out what became of the step.
+//!
+//! The answer of a step can be lost after the step was taken: the winner of a link would be told that
+//! nobody can say, and on the next try that somebody else had been first. The same nonce finds out, so
+//! every step is asked for once more before its caller is told that the store does not answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::clock::UnixTime;
+use crate::store::contract::{Claim, Fill, Incarnation, Insert, Key, Nonce, Store, StoreError};
+
+/// A store that is asked a second time where the first answer did not come.
+///
+/// Only while it works: a step that began after the last one had failed is tried once, so that an
+/// outage does not make everybody wait twice.
+#[derive(Debug)]
+pub struct Repeating {
+    store: Arc<dyn Store>,
+    down: AtomicBool,
+}
+
+impl Repeating {
+    /// Asks `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, down: AtomicBool::new(false) }
+    }
+
+    async fn ask<T, F>(&self, step: impl Fn() -> F + Send) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let was_down = self.down.load(Ordering::Relaxed);
+        let mut answer = step().await;
+        if matches!(answer, Err(StoreError::Down(_))) && !was_down {
+            answer = step().await;
+        }
+        self.down.store(matches!(answer, Err(StoreError::Down(_))), Ordering::Relaxed);
+        answer
+    }
+}
+
+#[async_trait]
+impl Store for Repeating {
+    async fn insert(
+        &self,
+        key: Key,
+        nonce: Nonce,
+        value: Bytes,
+        until: UnixTime,
+    ) -> Result<Insert, StoreError> {
+        self.ask(|| self.store.insert(key, nonce, value.clone(), until)).await
+    }
+
+    async fn get(&self, key: Key) -> Result<Option<Bytes>, StoreError> {
+        self.ask(|| self.store.get(key)).await
+    }
+
+    async fn claim(
+        &self,
+        key: Key,
+        nonce: Nonce,
+        lease_until: UnixTime,
+    ) -> Result<Claim, StoreError> {
+        self.ask(|| self.store.claim(key, nonce, lease_until)).await
+    }
+
+    async fn settle(
+        &self,
+        key: Key,
+        nonce: Nonce,
+        value: Bytes,
+        until: UnixTime,
+    ) -> Result<(), StoreError> {
+        self.ask(|| self.store.settle(key, nonce, value.clone(), until)).await
+    }
+
+    async fn release(&self, key: Key, nonce: Nonce) -> Result<(), StoreError> {
+        self.ask(|| self.store.release(key, nonce)).await
+    }
+
+    fn incarnation(&self) -> Result<Incarnation, StoreError> {
+        self.store.incarnation()
+    }
+
+    fn fill(&self) -> Fill {
+        self.store.fill()
+    }
+
+    /// A probe is repeated by whoever probes, and says whether steps are worth two tries again.
+    async fn ready(&self) -> Result<(), StoreError> {
+        let answer = self.store.ready().await;
+        self.down.store(matches!(answer, Err(StoreError::Down(_))), Ordering::Relaxed);
+        answer
+    }
+}
