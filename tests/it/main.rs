@@ -24,4 +24,5 @@ mod metrics;
 mod limits;
 mod replay;
 mod outages;
+mod trouble;
 mod secrets;

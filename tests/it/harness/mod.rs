@@ -7,6 +7,7 @@ mod log;
 mod recorded;
 mod refused;
 mod reports;
+mod trouble;
 mod wire;
 
 pub(crate) use browser::*;
@@ -15,7 +16,8 @@ pub(crate) use line::Line;
 pub(crate) use log::{all_lines, lines_of, request_id};
 pub(crate) use recorded::{published_request, published_response, replayed};
 pub(crate) use refused::{Refused, logged_once, outcome, page, problem, refused};
-pub(crate) use reports::{refused_as, status};
+pub(crate) use reports::{Ids, refused_as, status};
+pub(crate) use trouble::{Trouble, TroubledStore};
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -119,6 +121,7 @@ pub(crate) struct Scene {
     /// Without a slash at its end, whatever the configuration says.
     pub(crate) public_url: String,
     pub(crate) certificate: Vec<u8>,
+    troubled: Option<TroubledStore>,
     config: String,
     directory: TempDir,
     running: Option<Running>,
@@ -146,8 +149,15 @@ impl Scene {
         let port = free_port();
         let public_url = format!("https://localhost:{port}{}", extra.path);
         let config = configuration(&public_url, port, directory.path(), &service.url(), extra);
+        let clock = ManualClock::new(NOW);
+        let troubled = extra.trouble.map(|trouble| {
+            let store = TroubledStore::new(&clock);
+            store.gets(trouble);
+            store
+        });
         let mut scene = Self {
-            clock: ManualClock::new(NOW),
+            clock,
+            troubled,
             key,
             service,
             public_url: public_url.trim_end_matches('/').to_owned(),
@@ -171,7 +181,11 @@ impl Scene {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SystemEntropy::default()),
         };
-        let app = App::bind(config, ambient).await.unwrap_or_else(|e| panic!("{e}"));
+        let app = match &self.troubled {
+            Some(store) => App::bind_on(config, ambient, Arc::new(store.clone())).await,
+            None => App::bind(config, ambient).await,
+        };
+        let app = app.unwrap_or_else(|e| panic!("{e}"));
         let health = format!("http://{}", app.health_addr());
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
@@ -192,6 +206,11 @@ impl Scene {
     pub(crate) fn reconfigure(&mut self, from: &str, to: &str) {
         assert!(self.config.contains(from), "{}", self.config);
         self.config = self.config.replace(from, to);
+    }
+
+    /// The store that can be brought into trouble, where [`Extra::trouble`] asked for one.
+    pub(crate) fn store(&self) -> &TroubledStore {
+        self.troubled.as_ref().unwrap()
     }
 
     /// Lets time pass.
@@ -301,6 +320,8 @@ pub(crate) struct Extra {
     pub(crate) lists: String,
     /// State on disk instead of memory.
     pub(crate) disk: bool,
+    /// State in memory behind a line that fails, from the start with this.
+    pub(crate) trouble: Option<Trouble>,
     /// The path of the public URL, as the configuration writes it.
     pub(crate) path: &'static str,
 }

@@ -1,0 +1,165 @@
+//! A store that can be brought into trouble, as networks, servers and disks do.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hookgate::clock::{ManualClock, UnixTime};
+use hookgate::entropy::SystemEntropy;
+use hookgate::store::memory::MemoryStore;
+use hookgate::store::{Claim, Fill, Incarnation, Insert, Key, Nonce, Store, StoreError};
+
+/// What is wrong with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Nothing.
+    None,
+    /// It does not answer, and takes no step.
+    Down,
+    /// The same, and it has not been reached since the start.
+    Unreached,
+    /// It takes nothing new.
+    Full,
+    /// It finds that the time for a step has passed.
+    Late,
+    /// It takes every step, and after so many answers so many are lost.
+    RepliesLost { after: u32, lost: u32 },
+}
+
+impl Trouble {
+    fn error(self) -> StoreError {
+        match self {
+            Self::Full => StoreError::Full,
+            Self::Late => StoreError::Late,
+            Self::None | Self::Down | Self::Unreached | Self::RepliesLost { .. } => {
+                StoreError::Down("the line is cut".to_owned())
+            }
+        }
+    }
+}
+
+/// A store in memory with a line to it that can fail. It outlives the gateway; clones are the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct TroubledStore {
+    store: Arc<MemoryStore>,
+    trouble: Arc<Mutex<Trouble>>,
+    asked: Arc<Mutex<u32>>,
+}
+
+impl TroubledStore {
+    pub(crate) fn new(clock: &ManualClock) -> Self {
+        let clock = Arc::new(clock.clone());
+        let store = MemoryStore::new(10_000, clock, &SystemEntropy::default()).unwrap();
+        Self {
+            store: Arc::new(store),
+            trouble: Arc::new(Mutex::new(Trouble::None)),
+            asked: Arc::default(),
+        }
+    }
+
+    /// From now on this is wrong with it.
+    pub(crate) fn gets(&self, trouble: Trouble) {
+        *self.trouble.lock().unwrap() = trouble;
+    }
+
+    /// How many steps it was asked for, probes not counted.
+    pub(crate) fn asked(&self) -> u32 {
+        *self.asked.lock().unwrap()
+    }
+
+    /// Fails where the step does not reach the store. `new`: it would need room there.
+    fn reach(&self, new: bool) -> Result<(), StoreError> {
+        *self.asked.lock().unwrap() += 1;
+        let trouble = *self.trouble.lock().unwrap();
+        match trouble {
+            Trouble::None | Trouble::RepliesLost { .. } => Ok(()),
+            Trouble::Down | Trouble::Unreached => Err(trouble.error()),
+            Trouble::Full | Trouble::Late if new => Err(trouble.error()),
+            Trouble::Full | Trouble::Late => Ok(()),
+        }
+    }
+
+    /// The way back.
+    fn reply<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut trouble = self.trouble.lock().unwrap();
+        let Trouble::RepliesLost { after, lost } = *trouble else { return answer };
+        *trouble = match (after, lost) {
+            (0, 1) => Trouble::None,
+            (0, lost) => Trouble::RepliesLost { after, lost: lost - 1 },
+            (after, lost) => Trouble::RepliesLost { after: after - 1, lost },
+        };
+        if after > 0 { answer } else { Err(trouble.error()) }
+    }
+
+    async fn holds(&self, key: Key) -> bool {
+        self.store.get(key).await.unwrap().is_some()
+    }
+}
+
+#[async_trait]
+impl Store for TroubledStore {
+    async fn insert(
+        &self,
+        key: Key,
+        nonce: Nonce,
+        value: Bytes,
+        until: UnixTime,
+    ) -> Result<Insert, StoreError> {
+        self.reach(!self.holds(key).await)?;
+        self.reply(self.store.insert(key, nonce, value, until).await)
+    }
+
+    async fn get(&self, key: Key) -> Result<Option<Bytes>, StoreError> {
+        self.reach(false)?;
+        self.reply(self.store.get(key).await)
+    }
+
+    async fn claim(
+        &self,
+        key: Key,
+        nonce: Nonce,
+        lease_until: UnixTime,
+    ) -> Result<Claim, StoreError> {
+        self.reach(!self.holds(key).await)?;
+        self.reply(self.store.claim(key, nonce, lease_until).await)
+    }
+
+    async fn settle(
+        &self,
+        key: Key,
+        nonce: Nonce,
+        value: Bytes,
+        until: UnixTime,
+    ) -> Result<(), StoreError> {
+        self.reach(false)?;
+        self.reply(self.store.settle(key, nonce, value, until).await)
+    }
+
+    async fn release(&self, key: Key, nonce: Nonce) -> Result<(), StoreError> {
+        self.reach(false)?;
+        self.reply(self.store.release(key, nonce).await)
+    }
+
+    fn incarnation(&self) -> Result<Incarnation, StoreError> {
+        match *self.trouble.lock().unwrap() {
+            Trouble::Unreached => Err(Trouble::Unreached.error()),
+            Trouble::None
+            | Trouble::Down
+            | Trouble::Full
+            | Trouble::Late
+            | Trouble::RepliesLost { .. } => self.store.incarnation(),
+        }
+    }
+
+    fn fill(&self) -> Fill {
+        self.store.fill()
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        let trouble = *self.trouble.lock().unwrap();
+        match trouble {
+            Trouble::None | Trouble::Late | Trouble::RepliesLost { .. } => self.store.ready().await,
+            Trouble::Down | Trouble::Unreached | Trouble::Full => Err(trouble.error()),
+        }
+    }
+}
