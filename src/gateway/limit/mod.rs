@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use governor::Quota;
 
@@ -19,96 +18,16 @@ use crate::peer;
 
 mod settings;
 mod metrics;
+mod standing;
 mod buckets;
 
 pub use crate::gateway::limit::metrics::{Limit, Metrics};
 pub use crate::gateway::limit::settings::{ClientSettings, Mode, Rate, Settings, SettingsError};
+pub use crate::gateway::limit::standing::{Limited, Passed, Policy, Standing};
 
 use crate::gateway::limit::buckets::{Buckets, Left, Wait};
 use crate::gateway::limit::metrics::Outcome;
-use crate::gateway::limit::settings::{Quotas, window};
-
-/// The figures of the limit that was asked, for a `RateLimit-Policy` field
-/// (draft-ietf-httpapi-ratelimit-headers-10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// `q`: how many may come in a window.
-    pub quota: u32,
-    /// `w`: in how long an empty bucket is full again.
-    pub window: Duration,
-}
-
-impl Policy {
-    fn of(quota: Quota) -> Self {
-        Self { quota: quota.burst_size().get(), window: window(quota) }
-    }
-
-    /// `w` in whole seconds, rounded up, at least 1.
-    pub fn window_secs(self) -> u64 {
-        whole_secs(self.window)
-    }
-}
-
-/// Leave to go on. Only a check makes one.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Passed {
-    standing: Option<Standing>,
-}
-
-/// How the limit that was asked stands, for a `RateLimit` field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Which one.
-    pub limit: Limit,
-    /// Its figures.
-    pub policy: Policy,
-    /// `r`: how many more would pass now.
-    pub remaining: u32,
-}
-
-impl Passed {
-    /// How the tightest limit that was asked stands; nothing where limits are off or only observed.
-    pub const fn standing(&self) -> Option<Standing> {
-        self.standing
-    }
-}
-
-/// Too often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("over the limit {which}, {} s to wait", self.retry_after_secs())]
-pub struct Limited {
-    which: Limit,
-    retry_after: Duration,
-    policy: Policy,
-}
-
-impl Limited {
-    /// Which limit said so. For the log; the caller need not know.
-    pub const fn which(&self) -> Limit {
-        self.which
-    }
-
-    /// How long until the next one would pass.
-    pub const fn retry_after(&self) -> Duration {
-        self.retry_after
-    }
-
-    /// The same in whole seconds for `Retry-After` (RFC 9110 section 10.2.3), rounded up, at least 1.
-    pub fn retry_after_secs(&self) -> u64 {
-        whole_secs(self.retry_after)
-    }
-
-    /// The limit's figures.
-    pub const fn policy(&self) -> Policy {
-        self.policy
-    }
-}
-
-fn whole_secs(duration: Duration) -> u64 {
-    let up = u64::from(duration.subsec_nanos() > 0);
-    duration.as_secs().saturating_add(up).max(1)
-}
+use crate::gateway::limit::settings::Quotas;
 
 /// An address as limits see it: IPv6 by its /64, which is what one subscriber has.
 fn network(address: IpAddr) -> IpAddr {
@@ -294,20 +213,20 @@ impl Limits {
         ask: impl FnOnce() -> Result<Left, Wait>,
     ) -> Result<Passed, Limited> {
         let (outcome, answer) = match self.mode {
-            Mode::Off => return Ok(Passed { standing: None }),
+            Mode::Off => return Ok(Passed::new(None)),
             Mode::Observe => {
                 let outcome = if ask().is_ok() { Outcome::Passed } else { Outcome::Observed };
-                (outcome, Ok(Passed { standing: None }))
+                (outcome, Ok(Passed::new(None)))
             }
             Mode::Enforce => {
                 let policy = Policy::of(buckets.quota());
                 match ask() {
                     Ok(Left(remaining)) => {
                         let standing = Some(Standing { limit, policy, remaining });
-                        (Outcome::Passed, Ok(Passed { standing }))
+                        (Outcome::Passed, Ok(Passed::new(standing)))
                     }
                     Err(Wait(retry_after)) => {
-                        (Outcome::Refused, Err(Limited { which: limit, retry_after, policy }))
+                        (Outcome::Refused, Err(Limited::new(limit, retry_after, policy)))
                     }
                 }
             }
@@ -355,7 +274,7 @@ fn assemble(
 }
 
 fn tighter(one: Passed, other: Passed) -> Passed {
-    match (one.standing, other.standing) {
+    match (one.standing(), other.standing()) {
         (Some(a), Some(b)) if b.remaining < a.remaining => other,
         (Some(_), _) => one,
         (None, _) => other,

@@ -1,7 +1,6 @@
 //! How often is often enough, as the operator writes it, and whether that can be held to.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use governor::Quota;
 use serde::{Deserialize, Serialize};
@@ -200,9 +199,4 @@ pub(crate) fn check(
         problems.push("limits.max_keys is 0; write at least 1, such as 100000".to_owned());
     }
     if problems.is_empty() { Ok(quotas) } else { Err(SettingsError { problems }) }
-}
-
-/// In how long an empty bucket is full again.
-pub(crate) const fn window(quota: Quota) -> Duration {
-    quota.burst_size_replenished_in()
 }

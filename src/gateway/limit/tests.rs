@@ -4,6 +4,7 @@
 use super::*;
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -103,11 +104,8 @@ fn remaining_counts_down() {
 #[test]
 fn retry_after_is_rounded_up() {
     for (millis, secs) in [(1, 1), (999, 1), (1000, 1), (1001, 2), (59_500, 60)] {
-        let limited = Limited {
-            which: Limit::Address,
-            retry_after: millis * MS,
-            policy: Policy { quota: 1, window: MS },
-        };
+        let policy = Policy { quota: 1, window: MS };
+        let limited = Limited::new(Limit::Address, millis * MS, policy);
         assert_eq!(limited.retry_after_secs(), secs, "{millis} ms");
     }
 }
