@@ -36,11 +36,21 @@ impl governor::clock::Clock for Ticks {
     }
 }
 
-/// Which bucket, and whether to draw on it or only to look.
+/// Which bucket, and what to do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Ask {
     key: u64,
-    draw: bool,
+    act: Act,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Act {
+    /// Take one, if it holds one.
+    Draw,
+    /// Say what a draw would say.
+    Look,
+    /// Undo a draw.
+    GiveBack,
 }
 
 /// At most `max` buckets by key, and [`SHARED`] for the rest.
@@ -49,6 +59,8 @@ struct Bounded {
     own: DashMapStateStore<u64>,
     shared: DashMapStateStore<u64>,
     max: usize,
+    /// What one draw weighs.
+    every: Nanos,
     /// Somebody had to share since the last sweep.
     folded: Arc<AtomicBool>,
 }
@@ -71,19 +83,24 @@ impl StateStore for Bounded {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let (buckets, key) = self.place(ask.key);
-        if ask.draw {
-            return buckets.measure_and_replace(&key, decide);
-        }
-        if !buckets.contains_key(&key) {
-            return decide(None).map(|(answer, _)| answer);
-        }
-        // The store replaces a state only on success, so the decision travels as the error.
-        let looked = buckets.measure_and_replace(&key, |state| {
-            Err::<(Infallible, Nanos), _>(decide(state).map(|(answer, _)| answer))
-        });
-        match looked {
-            Err(decision) => decision,
-            Ok(never) => match never {},
+        let there = buckets.contains_key(&key);
+        match ask.act {
+            Act::Draw => buckets.measure_and_replace(&key, decide),
+            Act::Look | Act::GiveBack if !there => decide(None).map(|(answer, _)| answer),
+            Act::Look => {
+                // The store replaces a state only on success, so the decision travels as the error.
+                let looked = buckets.measure_and_replace(&key, |state| {
+                    Err::<(Infallible, Nanos), _>(decide(state).map(|(answer, _)| answer))
+                });
+                match looked {
+                    Err(decision) => decision,
+                    Ok(never) => match never {},
+                }
+            }
+            Act::GiveBack => buckets.measure_and_replace(&key, |state| {
+                let (answer, _) = decide(None)?;
+                Ok((answer, state.unwrap_or_default().saturating_sub(self.every)))
+            }),
         }
     }
 }
@@ -115,6 +132,9 @@ pub(crate) struct Left(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wait(pub(crate) Duration);
 
+/// What a bucket says to one draw.
+pub(crate) type Answer = Result<Left, Wait>;
+
 /// One quota, held by each key for itself.
 #[derive(Debug)]
 pub(crate) struct Buckets {
@@ -136,6 +156,7 @@ impl Buckets {
             own: DashMapStateStore::default(),
             shared: DashMapStateStore::default(),
             max,
+            every: quota.replenish_interval().into(),
             folded: Arc::clone(&folded),
         };
         Self {
@@ -158,17 +179,22 @@ impl Buckets {
     }
 
     /// Draws one from `key`'s bucket, if it holds one.
-    pub(crate) fn draw(&self, key: &impl Hash) -> Result<Left, Wait> {
-        self.ask(Ask { key: self.hasher.hash_one(key), draw: true })
+    pub(crate) fn draw(&self, key: &impl Hash) -> Answer {
+        self.ask(key, Act::Draw)
     }
 
     /// What [`Self::draw`] would say.
-    pub(crate) fn look(&self, key: &impl Hash) -> Result<Left, Wait> {
-        self.ask(Ask { key: self.hasher.hash_one(key), draw: false })
+    pub(crate) fn look(&self, key: &impl Hash) -> Answer {
+        self.ask(key, Act::Look)
     }
 
-    fn ask(&self, ask: Ask) -> Result<Left, Wait> {
-        let decision = self.limiter.check_key(&ask);
+    /// Undoes a draw on `key`'s bucket.
+    pub(crate) fn give_back(&self, key: &impl Hash) {
+        let _ = self.ask(key, Act::GiveBack);
+    }
+
+    fn ask(&self, key: &impl Hash, act: Act) -> Answer {
+        let decision = self.limiter.check_key(&Ask { key: self.hasher.hash_one(key), act });
         let now = self.limiter.clock().now();
         if self.folded.load(Ordering::Relaxed) {
             self.sweep_when_due(now);

@@ -14,25 +14,23 @@ use crate::clock::Clock;
 use crate::gateway::auth::Verified;
 use crate::names::ClientId;
 use crate::names::ServiceId;
-use crate::peer;
 
 mod settings;
 mod metrics;
 mod standing;
+mod subject;
 mod buckets;
+mod question;
 
 pub use crate::gateway::limit::metrics::{Limit, Metrics};
 pub use crate::gateway::limit::settings::{ClientSettings, Mode, Rate, Settings, SettingsError};
 pub use crate::gateway::limit::standing::{Limited, Passed, Policy, Standing};
 
-use crate::gateway::limit::buckets::{Buckets, Left, Wait};
+use crate::gateway::limit::buckets::{Answer, Buckets, Left, Wait};
 use crate::gateway::limit::metrics::Outcome;
+use crate::gateway::limit::question::Question;
 use crate::gateway::limit::settings::Quotas;
-
-/// An address as limits see it: IPv6 by its /64, which is what one subscriber has.
-fn network(address: IpAddr) -> IpAddr {
-    peer::network(address).network()
-}
+use crate::gateway::limit::subject::Subject;
 
 /// A verified call within its client's limits. Only [`Limits::admit`] makes one.
 #[derive(Debug)]
@@ -127,10 +125,11 @@ impl Limits {
     /// # Errors
     /// [`Limited`] where the address comes too often, or has failed too often.
     pub fn admit_address(&self, from: IpAddr) -> Result<Passed, Limited> {
-        let from = network(from);
-        let failing = || self.failing_address.look(&from);
-        let _unused_failures = self.check(Limit::FailingAddress, &self.failing_address, failing)?;
-        self.check(Limit::Address, &self.address, || self.address.draw(&from))
+        let from = Subject::address(from);
+        self.ask([
+            Question::look(Limit::FailingAddress, &self.failing_address, from),
+            Question::draw(Limit::Address, &self.address, from),
+        ])
     }
 
     /// Notes that an authentication from this address has failed.
@@ -138,7 +137,7 @@ impl Limits {
         match self.mode {
             // An empty bucket stays empty; the next admission says so.
             Mode::Enforce | Mode::Observe => {
-                let _ = self.failing_address.draw(&network(from));
+                let _ = self.failing_address.draw(&Subject::address(from));
             }
             Mode::Off => {}
         }
@@ -149,14 +148,14 @@ impl Limits {
     /// # Errors
     /// [`Limited`] where the address opens too often.
     pub fn admit_open(&self, from: IpAddr) -> Result<Passed, Limited> {
-        let from = network(from);
-        self.check(Limit::OpenAddress, &self.open_address, || self.open_address.draw(&from))
+        let from = Subject::address(from);
+        self.ask([Question::draw(Limit::OpenAddress, &self.open_address, from)])
     }
 
     /// An authenticated client's call to `service`, or to discovery.
     ///
-    /// The limit for the service is asked first: a service that is called too often does not use up
-    /// what the client has for its other services.
+    /// A service that is called too often does not use up what the client has for its other services,
+    /// nor the other way round: what one limit refuses draws on neither.
     ///
     /// # Errors
     /// [`Limited`] where the client comes too often.
@@ -166,9 +165,10 @@ impl Limits {
         service: Option<&ServiceId>,
     ) -> Result<Passed, Limited> {
         let (all, one) = (self.client.of(client), self.client_service.of(client));
-        let of_one = self.check(Limit::ClientService, one, || one.draw(&(client, service)))?;
-        let of_all = self.check(Limit::Client, all, || all.draw(client))?;
-        Ok(tighter(of_one, of_all))
+        self.ask([
+            Question::draw(Limit::ClientService, one, Subject::Service(client, service)),
+            Question::draw(Limit::Client, all, Subject::Client(client)),
+        ])
     }
 
     /// Lets a verified call of `service`, or of discovery, go on.
@@ -206,34 +206,68 @@ impl Limits {
         }
     }
 
-    fn check(
-        &self,
-        limit: Limit,
-        buckets: &Buckets,
-        ask: impl FnOnce() -> Result<Left, Wait>,
-    ) -> Result<Passed, Limited> {
-        let (outcome, answer) = match self.mode {
-            Mode::Off => return Ok(Passed::new(None)),
+    fn ask<const N: usize>(&self, questions: [Question<'_>; N]) -> Result<Passed, Limited> {
+        match self.mode {
+            Mode::Off => Ok(Passed::new(None)),
             Mode::Observe => {
-                let outcome = if ask().is_ok() { Outcome::Passed } else { Outcome::Observed };
-                (outcome, Ok(Passed::new(None)))
+                Ok(self.watch(&questions, questions.each_ref().map(Question::ask_here)))
             }
-            Mode::Enforce => {
-                let policy = Policy::of(buckets.quota());
-                match ask() {
-                    Ok(Left(remaining)) => {
-                        let standing = Some(Standing { limit, policy, remaining });
-                        (Outcome::Passed, Ok(Passed::new(standing)))
-                    }
-                    Err(Wait(retry_after)) => {
-                        (Outcome::Refused, Err(Limited::new(limit, retry_after, policy)))
+            Mode::Enforce => self.hold(&questions, ask_until_refused(&questions)),
+        }
+    }
+
+    /// Counts how each answer came out.
+    fn watch<const N: usize>(&self, questions: &[Question<'_>; N], answers: [Answer; N]) -> Passed {
+        for (question, answer) in questions.iter().zip(answers) {
+            let outcome = if answer.is_ok() { Outcome::Passed } else { Outcome::Observed };
+            self.metrics.count(question.limit, outcome);
+        }
+        Passed::new(None)
+    }
+
+    /// Counts the answers up to the first that refuses, and holds to them.
+    fn hold<const N: usize>(
+        &self,
+        questions: &[Question<'_>; N],
+        answers: [Option<Answer>; N],
+    ) -> Result<Passed, Limited> {
+        let mut tightest: Option<Standing> = None;
+        for (question, answer) in questions.iter().zip(answers) {
+            let (limit, policy) = (question.limit, Policy::of(question.buckets.quota()));
+            match answer {
+                None => {}
+                Some(Err(Wait(retry_after))) => {
+                    self.metrics.count(limit, Outcome::Refused);
+                    return Err(Limited::new(limit, retry_after, policy));
+                }
+                Some(Ok(Left(remaining))) => {
+                    self.metrics.count(limit, Outcome::Passed);
+                    // How many failures are left is not how many calls are.
+                    if question.draws && tightest.is_none_or(|held| remaining < held.remaining) {
+                        tightest = Some(Standing { limit, policy, remaining });
                     }
                 }
             }
-        };
-        self.metrics.count(limit, outcome);
-        answer
+        }
+        Ok(Passed::new(tightest))
     }
+}
+
+/// Asks this replica's own buckets. After one that refuses none is asked, and none has been drawn on.
+fn ask_until_refused<const N: usize>(questions: &[Question<'_>; N]) -> [Option<Answer>; N] {
+    let mut answers = [None; N];
+    for (asked, question) in questions.iter().enumerate() {
+        let answer = question.ask_here();
+        if let Some(place) = answers.get_mut(asked) {
+            *place = Some(answer);
+        }
+        if answer.is_err() {
+            questions.iter().take(asked).for_each(Question::give_back);
+
+            break;
+        }
+    }
+    answers
 }
 
 /// Which buckets are meant.
@@ -270,14 +304,6 @@ fn assemble(
         },
         clock: Arc::clone(clock),
         metrics,
-    }
-}
-
-fn tighter(one: Passed, other: Passed) -> Passed {
-    match (one.standing(), other.standing()) {
-        (Some(a), Some(b)) if b.remaining < a.remaining => other,
-        (Some(_), _) => one,
-        (None, _) => other,
     }
 }
 

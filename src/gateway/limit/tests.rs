@@ -203,6 +203,22 @@ fn a_busy_service_does_not_use_up_the_client() {
 }
 
 #[test]
+fn a_busy_client_does_not_use_up_the_service() {
+    let settings = Settings {
+        client: Rate::per_second(100, 4),
+        client_service: Rate::per_minute(1, 4),
+        ..Settings::default()
+    };
+    let bench = bench(&settings);
+    let (ehr, a) = (client("ehr"), service("a"));
+    let ask = |what| passes(100, || bench.limits.admit_client(&ehr, what));
+    assert_eq!(ask(None), 4);
+    assert_eq!(ask(Some(&a)), 0);
+    bench.clock.advance(40 * MS);
+    assert_eq!(ask(Some(&a)), 4, "what the client was refused did not draw on the service");
+}
+
+#[test]
 fn a_client_may_have_its_own_figures() {
     let settings = Settings {
         client: Rate::per_second(1, 5),
