@@ -26,6 +26,7 @@ use crate::gateway::forward::Forward;
 use crate::gateway::hook::HookPath;
 use crate::gateway::inspect::policy::Policy;
 use crate::gateway::issued::Lookup;
+use crate::gateway::jwks::JwksPath;
 use crate::gateway::limit;
 use crate::gateway::limit::Limits;
 use crate::gateway::open::OpenPath;
@@ -40,7 +41,7 @@ use crate::gateway::upstream;
 use crate::gateway::upstream::{Signer, Upstreams};
 use crate::gateway::{Gateway, Ways};
 use crate::health::Health;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, LiveKeyring};
 use crate::names::{ClientId, ServiceId, UpstreamId};
 use crate::readiness::Readiness;
 use crate::record::Recorder;
@@ -215,8 +216,8 @@ impl App {
         problems.extend(state_problems(config));
         // A key of its own: checking must not make the key file.
         let keyring = Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref());
-        let signer: Arc<dyn Signer> =
-            Arc::new(GatewaySigner::new(Arc::new(keyring.map_err(outside)?)));
+        let keyring = LiveKeyring::new(keyring.map_err(outside)?, ambient.clock.now());
+        let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::new(keyring)));
         let upstreams = Upstreams::new(
             &config.upstream,
             config.public_url.as_url(),
@@ -401,19 +402,28 @@ fn state_problems(config: &Config) -> Vec<String> {
         problems.push(format!("state.directory {} is no directory", directory.display()));
     }
     if let Some(file) = config.key_file().filter(|file| file.exists())
-        && let Err(error) = Keyring::load(&file)
+        && let Err(error) = Keyring::load(&file).and_then(|ring| ring.lasting(longest_life(config)))
     {
         problems.push(error.to_string());
     }
     problems
 }
 
-fn keyring(config: &Config, ambient: &Ambient) -> Result<Keyring, StartError> {
+fn keyring(config: &Config, ambient: &Ambient) -> Result<LiveKeyring, StartError> {
     let (entropy, clock) = (ambient.entropy.as_ref(), ambient.clock.as_ref());
-    match config.key_file() {
-        Some(path) => Keyring::load_or_create(&path, entropy, clock).map_err(outside),
-        None => Keyring::generate(entropy, clock).map_err(outside),
-    }
+    let ring = match config.key_file() {
+        Some(path) => Keyring::load_or_create(&path, longest_life(config), entropy, clock),
+        None => Keyring::generate(entropy, clock),
+    };
+    Ok(LiveKeyring::new(ring.map_err(outside)?, clock.now()))
+}
+
+/// The longest time for which this configuration has anything sealed.
+pub fn longest_life(config: &Config) -> std::time::Duration {
+    let default = service::Settings::any();
+    let services = config.service.iter().chain(config.service.is_empty().then_some(&default));
+    let lives = services.flat_map(|s| [s.links.lifetime.get(), s.feedback.lifetime.get()]);
+    lives.max().unwrap_or_default()
 }
 
 fn readiness(auth: &Arc<Authenticator>) -> Readiness {
@@ -431,7 +441,7 @@ fn gateway(
     ambient: &Ambient,
     steps: Steps,
     store: Arc<dyn Store>,
-    keyring: Arc<Keyring>,
+    keyring: Arc<LiveKeyring>,
     upstreams: Upstreams,
     registry: &mut Registry,
 ) -> Result<Gateway, StartError> {
@@ -492,7 +502,7 @@ fn gateway(
             Arc::clone(clock),
         ),
         open: OpenPath::new(services, links, store, Arc::clone(clock), Arc::clone(entropy)),
-        jwks: keyring.public_jwks().into(),
+        jwks: JwksPath::new(keyring),
     };
     Ok(Gateway {
         router: Router::new(public_url),
@@ -509,7 +519,7 @@ fn gateway(
 fn link_tokens(
     config: &Config,
     services: &Services,
-    keyring: &Arc<Keyring>,
+    keyring: &Arc<LiveKeyring>,
     public_url: &Url,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<LinkTokens, StartError> {

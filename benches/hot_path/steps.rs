@@ -12,7 +12,7 @@ use hookgate::gateway::cards::answer::{Cards, IdEdits};
 use hookgate::gateway::cards::policy::Policy;
 use hookgate::gateway::inspect;
 use hookgate::gateway::tokens::{Binding, CardIds, Kind, KnownNames, LinkTokens};
-use hookgate::keyring::Keyring;
+use hookgate::keyring::{Keyring, LiveKeyring};
 use hookgate::names::{ClientId, HookInstance, ServiceId};
 use hookgate::store::Incarnation;
 use http::header::AUTHORIZATION;
@@ -124,7 +124,7 @@ pub(crate) fn rewrite(criterion: &mut Criterion) {
 }
 
 struct Issuer {
-    keyring: Arc<Keyring>,
+    keyring: Arc<LiveKeyring>,
     url: Url,
     binding: Binding,
     clock: SystemClock,
@@ -135,7 +135,7 @@ fn issuer() -> Issuer {
     let clock = SystemClock::new();
     let keyring = Keyring::generate(&SystemEntropy::default(), &clock).unwrap();
     Issuer {
-        keyring: Arc::new(keyring),
+        keyring: Arc::new(LiveKeyring::new(keyring, clock.now())),
         url: Url::parse(tokens::PUBLIC_URL).unwrap(),
         binding: Binding {
             client: ClientId::new("ehr").unwrap(),

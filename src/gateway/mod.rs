@@ -27,11 +27,12 @@ pub mod hook;
 pub mod feedback;
 pub mod analytics;
 pub mod open;
+pub mod jwks;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request};
 use http_body::Body;
@@ -44,6 +45,7 @@ use crate::gateway::cors::Cors;
 use crate::gateway::discovery::DiscoveryPath;
 use crate::gateway::feedback::FeedbackPath;
 use crate::gateway::hook::HookPath;
+use crate::gateway::jwks::JwksPath;
 use crate::gateway::limit::Limits;
 use crate::gateway::open::OpenPath;
 use crate::gateway::refusal::Refusal;
@@ -89,8 +91,8 @@ pub struct Ways {
     pub analytics: AnalyticsPath,
     /// `/open/{token}`
     pub open: OpenPath,
-    /// `GET /.well-known/jwks.json`: the gateway's own public keys, as they are served.
-    pub jwks: Bytes,
+    /// `GET /.well-known/jwks.json`: the gateway's own public keys
+    pub jwks: JwksPath,
 }
 
 impl Gateway {
@@ -159,7 +161,7 @@ impl Gateway {
                 let _standing = self.limits.admit_open(record.address)?;
                 self.ways.open.run(token, parts, record).await
             }
-            Way::Jwks => Ok(self.jwks()),
+            Way::Jwks => Ok(self.ways.jwks.run(parts)),
         }
     }
 
@@ -203,14 +205,6 @@ impl Gateway {
         let mut reply = Reply::default();
         *reply.status_mut() = status;
         *reply.headers_mut() = headers;
-        reply
-    }
-
-    fn jwks(&self) -> Reply {
-        let mut reply = Reply::new(Full::new(self.ways.jwks.clone()));
-        let headers = reply.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
         reply
     }
 }

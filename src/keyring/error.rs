@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::entropy::NoEntropy;
+use crate::units::Period;
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +17,8 @@ pub enum KeyUse {
 }
 
 impl KeyUse {
-    const fn word(self) -> &'static str {
+    /// As messages, lists and metrics spell it.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Seal => "seal",
             Self::Sign => "sign",
@@ -100,10 +103,39 @@ pub enum KeyringError {
         /// How many there are.
         found: usize,
     },
+    /// There may be one key at most that is not in use yet.
+    #[error("{found} {} keys are in the state \"next\"; one may be", r#use.word())]
+    Next {
+        /// What they are for.
+        r#use: KeyUse,
+        /// How many there are.
+        found: usize,
+    },
+    /// What the configuration has sealed would outlive the key.
+    #[error(
+        "links and ids are configured to live for {}, and what the sealing key {kid} seals may live for {} at \
+         most: shorten service.links.lifetime and service.feedback.lifetime, or change to a key for longer ones \
+         (hookgate keys new --longest-life, then rotate)",
+        spell(*wanted),
+        spell(*allowed)
+    )]
+    Life {
+        /// Which key.
+        kid: u8,
+        /// What it is for.
+        allowed: Duration,
+        /// What was asked for.
+        wanted: Duration,
+    },
     /// No key could be drawn.
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
     /// The cryptographic library refused to work.
     #[error("the cryptographic library refused to derive a key")]
     Crypto,
+}
+
+/// Whole seconds: that is how the file has it.
+fn spell(length: Duration) -> String {
+    Period::secs(length.as_secs()).to_string()
 }

@@ -10,22 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::entropy::{Entropy, draw};
 use crate::keyring::error::KeyringError;
+use crate::keyring::life::{DEFAULT_LONGEST_LIFE, KeyState};
 
 const VERSION: u64 = 1;
 const MOST_BYTES: u64 = 1 << 20;
-
-/// Where a key is in its life. A rotation takes two steps: a `next` signing key is published before it
-/// signs, and a `next` sealing key is on every replica before one of them seals with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyState {
-    /// Opens and is published; does not seal or sign yet.
-    Next,
-    /// Seals or signs.
-    Current,
-    /// Opens what it sealed, and is published for what it signed.
-    Previous,
-}
 
 /// Text that is wiped from memory when it is dropped, and never printed.
 pub struct SecretText(Zeroizing<String>);
@@ -54,7 +42,7 @@ impl Serialize for SecretText {
     }
 }
 
-/// A sealing key as the file holds it.
+/// A sealing key as the file holds it. Times are seconds since 1970, lengths seconds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealEntry {
@@ -62,10 +50,23 @@ pub struct SealEntry {
     pub kid: u8,
     /// Where it is in its life.
     pub state: KeyState,
-    /// Seconds since 1970.
+    /// When it was made.
     pub created: u64,
+    /// When it began to seal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_since: Option<u64>,
+    /// When it ceased to seal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded: Option<u64>,
+    /// How long what it seals may live.
+    #[serde(default = "default_life")]
+    pub longest_life: u64,
     /// 32 bytes, base64url.
     pub key: SecretText,
+}
+
+const fn default_life() -> u64 {
+    DEFAULT_LONGEST_LIFE.as_secs()
 }
 
 /// A signing key as the file holds it.
@@ -74,31 +75,38 @@ pub struct SealEntry {
 pub struct SignEntry {
     /// Where it is in its life.
     pub state: KeyState,
-    /// Seconds since 1970.
+    /// When it was made.
     pub created: u64,
+    /// When it began to sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_since: Option<u64>,
+    /// When it ceased to sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded: Option<u64>,
     /// The key.
     pub jwk: PrivateJwk,
 }
 
-/// An ES256 private key (RFC 7517, RFC 7518 section 6.2.2).
+/// A private signing key (RFC 7517; RFC 7518 section 6.2.2 for ES256, RFC 8037 section 2 for EdDSA).
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrivateJwk {
-    /// `EC`.
+    /// `EC` or `OKP`.
     pub kty: String,
-    /// `P-256`.
+    /// `P-256` or `Ed25519`.
     pub crv: String,
-    /// `ES256`.
+    /// `ES256` or `EdDSA`.
     pub alg: String,
     /// `sig`.
     pub r#use: String,
     /// The key's name in a JWS header and in the JWKS.
     pub kid: String,
-    /// The public point, base64url.
+    /// The public point or its first half, base64url.
     pub x: String,
-    /// The public point, base64url.
-    pub y: String,
-    /// The private number, base64url.
+    /// The public point's second half, base64url; ES256 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
+    /// The private number or seed, base64url.
     pub d: SecretText,
 }
 
@@ -146,6 +154,16 @@ impl KeyFile {
         let mut text = Zeroizing::new(Vec::with_capacity(room));
         file.take(MOST_BYTES).read_to_end(&mut text).map_err(unreadable)?;
         Self::parse(path, &text).map(Some)
+    }
+
+    /// Reads the file, which must be there.
+    ///
+    /// # Errors
+    /// `Read`, `Exposed`, `Version`, `Malformed`.
+    pub fn read_existing(path: &Path) -> Result<Self, KeyringError> {
+        let missing =
+            || KeyringError::Read { path: path.to_owned(), why: io::ErrorKind::NotFound.into() };
+        Self::read(path)?.ok_or_else(missing)
     }
 
     fn parse(path: &Path, text: &[u8]) -> Result<Self, KeyringError> {

@@ -1,6 +1,7 @@
 //! Sealing keys: one secret each, of which every purpose gets a key of its own.
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, hmac};
@@ -11,7 +12,8 @@ use zeroize::Zeroizing;
 use crate::clock::UnixTime;
 use crate::entropy::{Entropy, NoEntropy, draw};
 use crate::keyring::error::{KeyUse, KeyringError};
-use crate::keyring::file::{KeyState, SealEntry, SecretText};
+use crate::keyring::file::{SealEntry, SecretText};
+use crate::keyring::life::{Course, KeyState};
 
 /// Length of a nonce in bytes.
 pub const NONCE_LEN: usize = 12;
@@ -57,8 +59,8 @@ pub struct BadSeal;
 /// Seals, opens and vouches. Holds derived keys only, which the cryptographic library wipes on drop.
 pub struct SealKey {
     kid: Kid,
-    state: KeyState,
-    created: UnixTime,
+    course: Course,
+    mark: [u8; 32],
     links: LessSafeKey,
     targets: LessSafeKey,
     records: LessSafeKey,
@@ -73,12 +75,22 @@ impl SealKey {
 
     /// Where it is in its life.
     pub const fn state(&self) -> KeyState {
-        self.state
+        self.course.state
     }
 
     /// When it was made.
     pub const fn created(&self) -> UnixTime {
-        self.created
+        self.course.created
+    }
+
+    /// Its state, its times, and how long what it seals may live.
+    pub const fn course(&self) -> &Course {
+        &self.course
+    }
+
+    /// The same for the same key only, and says nothing about it: what a fingerprint is made of.
+    pub(crate) const fn mark(&self) -> &[u8; 32] {
+        &self.mark
     }
 
     /// Replaces the plain text from `start` on by its sealed form, [`TAG_LEN`] bytes longer.
@@ -146,7 +158,20 @@ impl SealKey {
 
 impl fmt::Debug for SealKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SealKey({}, {:?})", self.kid.0, self.state)
+        write!(f, "SealKey({}, {:?})", self.kid.0, self.course.state)
+    }
+}
+
+impl SealEntry {
+    /// Its state and times.
+    pub(crate) fn course(&self) -> Course {
+        Course {
+            state: self.state,
+            created: UnixTime::from_secs(self.created),
+            current_since: self.current_since.map(UnixTime::from_secs),
+            superseded: self.superseded.map(UnixTime::from_secs),
+            longest_life: Duration::from_secs(self.longest_life),
+        }
     }
 }
 
@@ -161,8 +186,8 @@ impl TryFrom<&SealEntry> for SealKey {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"hookgate/1").extract(&secret);
         Ok(Self {
             kid,
-            state: entry.state,
-            created: UnixTime::from_secs(entry.created),
+            course: entry.course(),
+            mark: mark(&root)?,
             links: derive_cipher(&root, b"link")?,
             targets: derive_cipher(&root, b"target")?,
             records: derive_cipher(&root, b"card record")?,
@@ -172,6 +197,13 @@ impl TryFrom<&SealEntry> for SealKey {
                 .into(),
         })
     }
+}
+
+/// One-way: an HMAC of nothing under a key that is derived for this alone.
+fn mark(root: &hkdf::Prk) -> Result<[u8; 32], KeyringError> {
+    let key: hmac::Key =
+        root.expand(&[b"fingerprint"], hmac::HMAC_SHA256).map_err(|_| KeyringError::Crypto)?.into();
+    hmac::sign(&key, b"").as_ref().first_chunk().copied().ok_or(KeyringError::Crypto)
 }
 
 fn derive_cipher(root: &hkdf::Prk, purpose: &[u8]) -> Result<LessSafeKey, KeyringError> {
@@ -186,10 +218,18 @@ fn derive_cipher(root: &hkdf::Prk, purpose: &[u8]) -> Result<LessSafeKey, Keyrin
 /// [`NoEntropy`]
 pub(crate) fn draw_seal_entry(
     kid: Kid,
-    now: UnixTime,
+    course: &Course,
     entropy: &dyn Entropy,
 ) -> Result<SealEntry, NoEntropy> {
     let secret = Zeroizing::new(draw::<32>(entropy)?);
     let key = SecretText::new(URL_SAFE_NO_PAD.encode(*secret));
-    Ok(SealEntry { kid: kid.0, state: KeyState::Current, created: now.secs(), key })
+    Ok(SealEntry {
+        kid: kid.0,
+        state: course.state,
+        created: course.created.secs(),
+        current_since: course.current_since.map(UnixTime::secs),
+        superseded: None,
+        longest_life: course.longest_life.as_secs(),
+        key,
+    })
 }

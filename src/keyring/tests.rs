@@ -5,13 +5,16 @@ use super::*;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::clock::{ManualClock, UnixTime};
-use crate::entropy::{NoEntropy, SeededEntropy, SystemEntropy};
+use crate::entropy::{Entropy, NoEntropy, SeededEntropy, SystemEntropy};
+
+const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 fn clock() -> ManualClock {
     ManualClock::new(UnixTime::from_secs(1_795_458_491))
@@ -33,7 +36,7 @@ fn place() -> Place {
 }
 
 fn create(place: &Place) -> Keyring {
-    Keyring::load_or_create(&place.path, &SeededEntropy::new(7), &clock()).unwrap()
+    Keyring::load_or_create(&place.path, LIFE, &SeededEntropy::new(7), &clock()).unwrap()
 }
 
 /// A file as `create` makes it, changed.
@@ -63,7 +66,8 @@ fn the_first_start_makes_a_private_file_and_later_ones_read_it() {
     assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "a draft was left");
 
     // Another seed: if it drew again, these would be other keys.
-    let again = Keyring::load_or_create(&place.path, &SeededEntropy::new(8), &clock()).unwrap();
+    let again =
+        Keyring::load_or_create(&place.path, LIFE, &SeededEntropy::new(8), &clock()).unwrap();
     assert_eq!(again.public_jwks(), first.public_jwks());
     let mut sealed = seal(first.sealing(), b"text");
     let key = again.opening(Kid::FIRST).unwrap();
@@ -80,7 +84,7 @@ fn of_several_first_starts_one_wins() {
             let (place, start) = (Arc::clone(&place), Arc::clone(&start));
             std::thread::spawn(move || {
                 start.wait();
-                Keyring::load_or_create(&place.path, &SeededEntropy::new(seed), &clock())
+                Keyring::load_or_create(&place.path, LIFE, &SeededEntropy::new(seed), &clock())
                     .unwrap()
                     .public_jwks()
             })
@@ -126,7 +130,7 @@ fn what_cannot_be_written_is_said() {
     let in_the_way = dir.path().join("file");
     fs::write(&in_the_way, "").unwrap();
     let path = in_the_way.join("keys.json");
-    let refused = Keyring::load_or_create(&path, &SeededEntropy::new(1), &clock());
+    let refused = Keyring::load_or_create(&path, LIFE, &SeededEntropy::new(1), &clock());
     assert!(matches!(refused, Err(KeyringError::Read { .. } | KeyringError::Write { .. })));
 }
 
@@ -204,6 +208,15 @@ fn exactly_one_key_of_a_use_is_current_and_ids_differ() {
         file["seal"].as_array_mut().unwrap().push(second);
     });
     assert!(matches!(twice, Err(KeyringError::Current { found: 2, .. })));
+    let nexts = changed(|file| {
+        for kid in [2, 3] {
+            let mut next = file["seal"][0].clone();
+            next["kid"] = json!(kid);
+            next["state"] = json!("next");
+            file["seal"].as_array_mut().unwrap().push(next);
+        }
+    });
+    assert!(matches!(nexts, Err(KeyringError::Next { found: 2, .. })));
     let same = changed(|file| {
         let mut second = file["sign"][0].clone();
         second["state"] = json!("previous");
@@ -248,7 +261,16 @@ fn a_seal_holds_for_one_purpose_one_binding_one_nonce_and_one_key() {
 
 #[test]
 fn signatures_verify_with_the_published_set_which_has_no_private_member() {
-    let keys = keys(3);
+    let eddsa = |file: &mut Value| file["sign"][0] = sign_entry(SigningAlgorithm::EdDsa, 30);
+    let members = ["alg", "crv", "kid", "kty", "use", "x"];
+    verifies(&keys(3), &[&members[..], &["y"]].concat());
+    let keys = changed(eddsa).unwrap();
+    assert_eq!(keys.signing_key().algorithm(), jsonwebtoken::Algorithm::EdDSA);
+    verifies(&keys, &members);
+}
+
+fn verifies(keys: &Keyring, members: &[&str]) {
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let claims = json!({ "sub": "x" });
     let key = keys.signing_key();
     let token = jsonwebtoken::encode(&key.header(), &claims, key.encoding_key()).unwrap();
@@ -272,19 +294,107 @@ fn signatures_verify_with_the_published_set_which_has_no_private_member() {
     assert!(verify(&other.keys[0]).is_err());
 
     let tree: Value = serde_json::from_str(&text).unwrap();
-    let members: Vec<&str> =
+    let mut found: Vec<&str> =
         tree["keys"][0].as_object().unwrap().keys().map(String::as_str).collect();
-    let mut sorted = members;
-    sorted.sort_unstable();
-    assert_eq!(sorted, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
+    found.sort_unstable();
+    assert_eq!(found, members);
+}
+
+#[test]
+fn an_eddsa_key_that_is_none_is_refused() {
+    type Change = fn(&mut Value);
+    let cases: &[(&str, Change)] = &[
+        ("another d", |jwk| jwk["d"] = json!("A".repeat(43))),
+        ("short d", |jwk| jwk["d"] = json!("AAAA")),
+        ("a y", |jwk| jwk["y"] = jwk["x"].clone()),
+        ("another kty", |jwk| jwk["kty"] = json!("EC")),
+        ("another alg", |jwk| jwk["alg"] = json!("ES256")),
+        ("another curve", |jwk| jwk["crv"] = json!("Ed448")),
+    ];
+    for (name, change) in cases {
+        let refused = changed(|file| {
+            file["sign"][0] = sign_entry(SigningAlgorithm::EdDsa, 30);
+            change(&mut file["sign"][0]["jwk"]);
+        });
+        assert!(matches!(refused, Err(KeyringError::BadKey { .. })), "{name}");
+    }
+}
+
+#[test]
+fn a_key_whose_work_would_outlive_it_is_refused_unless_it_does_none() {
+    let change = |which: usize, life: u64| {
+        changed(|file| {
+            let mut next = file["seal"][0].clone();
+            next["kid"] = json!(2);
+            next["state"] = json!("next");
+            file["seal"].as_array_mut().unwrap().push(next);
+            file["seal"][which]["longest_life"] = json!(life);
+        })
+        .unwrap()
+    };
+    for which in [0, 1] {
+        let refused = change(which, LIFE.as_secs() - 1).lasting(LIFE).unwrap_err().to_string();
+        assert!(refused.contains("23h 59m 59s at most"), "{refused}");
+        change(which, LIFE.as_secs()).lasting(LIFE).unwrap();
+    }
+    let place = place();
+    create(&place);
+    let longer = DEFAULT_LONGEST_LIFE + Duration::from_secs(1);
+    let refused = Keyring::load_or_create(&place.path, longer, &SeededEntropy::new(7), &clock());
+    assert!(matches!(refused, Err(KeyringError::Life { .. })));
+    fs::remove_file(&place.path).unwrap();
+    Keyring::load_or_create(&place.path, longer, &SeededEntropy::new(7), &clock()).unwrap();
+}
+
+#[test]
+fn a_fingerprint_is_the_same_for_the_same_keys_only() {
+    let of = |change: &dyn Fn(&mut Value)| *changed(change).unwrap().fingerprint();
+    let second = |state: &'static str| {
+        move |file: &mut Value| {
+            let new =
+                json!({ "kid": 2, "state": state, "created": 1, "key": "B".repeat(42) + "A" });
+            file["seal"].as_array_mut().unwrap().push(new);
+        }
+    };
+    let one = of(&|_| {});
+    let next = of(&second("next"));
+    assert_eq!(one, of(&|_| {}));
+    assert_eq!(one.to_string().len(), 33);
+    assert_eq!((one.current() == next.current(), one.held() == next.held()), (true, false));
+    let rotated = of(&|file| {
+        second("current")(file);
+        file["seal"][0]["state"] = json!("previous");
+    });
+    assert_eq!((rotated.current() == next.current(), rotated.held() == next.held()), (false, true));
+    let turned = of(&|file| {
+        second("next")(file);
+        file["seal"].as_array_mut().unwrap().reverse();
+    });
+    assert_eq!(turned, next);
+    let renamed = of(&|file| file["seal"][0]["kid"] = json!(3));
+    assert_ne!(renamed.held(), one.held());
+    let signing = of(&|file| file["sign"][0] = sign_entry(SigningAlgorithm::EdDsa, 31));
+    assert_ne!((signing.current(), signing.held()), (one.current(), one.held()));
+}
+
+fn sign_entry(algorithm: SigningAlgorithm, seed: u64) -> Value {
+    let now = UnixTime::from_secs(1);
+    let course = Course {
+        state: KeyState::Current,
+        created: now,
+        current_since: Some(now),
+        superseded: None,
+        longest_life: LONGEST_SIGNATURE,
+    };
+    let entry = sign::draw_sign_entry(algorithm, &course, &SeededEntropy::new(seed)).unwrap();
+    serde_json::to_value(entry).unwrap()
 }
 
 #[test]
 fn next_and_previous_signing_keys_are_published() {
     let rotated = changed(|file| {
         for (seed, state) in [(20, "next"), (21, "previous")] {
-            let entry = draw_sign_entry(UnixTime::from_secs(1), &SeededEntropy::new(seed)).unwrap();
-            let mut entry = serde_json::to_value(entry).unwrap();
+            let mut entry = sign_entry(SigningAlgorithm::Es256, seed);
             entry["state"] = json!(state);
             file["sign"].as_array_mut().unwrap().push(entry);
         }
@@ -334,7 +444,7 @@ fn without_randomness_there_are_no_keys() {
     // All ones is beyond the order of the curve.
     assert!(matches!(Keyring::generate(&Stuck, &clock()), Err(KeyringError::Crypto)));
     let place = place();
-    assert!(Keyring::load_or_create(&place.path, &Dry, &clock()).is_err());
+    assert!(Keyring::load_or_create(&place.path, LIFE, &Dry, &clock()).is_err());
     assert!(!place.path.exists());
     Keyring::generate(&SystemEntropy::default(), &clock()).unwrap();
 }

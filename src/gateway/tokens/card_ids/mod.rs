@@ -22,7 +22,7 @@ use crate::gateway::tokens::binding::Binding;
 use crate::gateway::tokens::card_ids::bits::{Fields, MAC_LEN, PER_RECORD, Prefix};
 use crate::gateway::tokens::card_ids::record::Content;
 use crate::gateway::tokens::wire::{self, Reader};
-use crate::keyring::{Keyring, Kid, NONCE_LEN, Purpose, SealKey};
+use crate::keyring::{Kid, LiveKeyring, NONCE_LEN, Purpose, SealKey};
 use crate::names::{ClientId, ServiceId};
 use crate::store::{Incarnation, Key, Namespace};
 
@@ -35,7 +35,7 @@ const SLOT: u64 = 600_000;
 /// Makes card ids and reads them again.
 #[derive(Debug)]
 pub struct CardIds {
-    keyring: Arc<Keyring>,
+    keyring: Arc<LiveKeyring>,
     base: PublicBase,
     entropy: Arc<dyn Entropy>,
 }
@@ -150,7 +150,7 @@ impl fmt::Debug for Original {
 
 impl CardIds {
     /// Makes ids with `keyring` for the gateway at `public_url`.
-    pub fn new(keyring: Arc<Keyring>, public_url: &Url, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(keyring: Arc<LiveKeyring>, public_url: &Url, entropy: Arc<dyn Entropy>) -> Self {
         Self { keyring, base: PublicBase::new(public_url), entropy }
     }
 
@@ -167,7 +167,8 @@ impl CardIds {
         incarnation: Incarnation,
     ) -> Result<Issued, IssueError> {
         let expiry = slot(expires).ok_or(IssueError::Expiry)?;
-        let key = self.keyring.sealing();
+        let ring = self.keyring.ring();
+        let key = ring.sealing();
         let mut issued =
             Issued { substitutes: Vec::with_capacity(originals.len()), records: vec![] };
         for chunk in originals.chunks(PER_RECORD) {
@@ -195,7 +196,8 @@ impl CardIds {
     ) -> Result<CardId, IdError> {
         let (fields, mac) = parse_uuid(text).and_then(Fields::unpack).ok_or(IdError::NotOurs)?;
         let kid = Kid::new(fields.prefix.kid).ok_or(IdError::NotOurs)?;
-        let key = self.keyring.opening(kid).ok_or(IdError::UnknownKey)?;
+        let ring = self.keyring.ring();
+        let key = ring.opening(kid).ok_or(IdError::UnknownKey)?;
         let expected = self.mac(key, fields, incarnation);
         constant_time::verify_slices_are_equal(&expected, &mac).map_err(|_| IdError::Forged)?;
         let expires = slot_end(fields.prefix.expiry);
@@ -240,7 +242,8 @@ impl CardIds {
         let header = reader.byte().ok_or(IdError::Corrupt)?;
         let nonce = reader.array().ok_or(IdError::Corrupt)?;
         let kid = Kid::new(header & 0x0f).filter(|_| header >> 4 == VERSION);
-        let key = self.keyring.opening(kid.ok_or(IdError::Corrupt)?).ok_or(IdError::UnknownKey)?;
+        let ring = self.keyring.ring();
+        let key = ring.opening(kid.ok_or(IdError::Corrupt)?).ok_or(IdError::UnknownKey)?;
         let mut sealed = reader.rest().to_vec();
         let plain = key
             .open(Purpose::CardRecord, nonce, &self.bound(header, &id.key), &mut sealed)

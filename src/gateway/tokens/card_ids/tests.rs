@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use crate::clock::ManualClock;
 use crate::entropy::SeededEntropy;
+use crate::keyring::Keyring;
 use crate::names::{HookInstance, Tenant};
 
 const PUBLIC: &str = "https://hookgate.example.org";
@@ -17,7 +18,8 @@ const HISTORY: Incarnation = Incarnation { mark: *b"history1", since: NOW };
 
 fn ids_at(seed: u64, public_url: &str) -> CardIds {
     let clock = ManualClock::new(NOW);
-    let keyring = Arc::new(Keyring::generate(&SeededEntropy::new(seed), &clock).unwrap());
+    let ring = Keyring::generate(&SeededEntropy::new(seed), &clock).unwrap();
+    let keyring = Arc::new(LiveKeyring::new(ring, NOW));
     CardIds::new(keyring, &public_url.parse().unwrap(), Arc::new(SeededEntropy::new(42)))
 }
 

@@ -32,7 +32,7 @@ use crate::gateway::tokens::base::PublicBase;
 use crate::gateway::tokens::binding::{Binding, KnownNames};
 use crate::gateway::tokens::links::claims::{Claims, ServiceName, Written};
 use crate::gateway::tokens::wire::{self, Reader};
-use crate::keyring::{Keyring, Kid, NONCE_LEN, Purpose, SealKey, TAG_LEN};
+use crate::keyring::{Keyring, Kid, LiveKeyring, NONCE_LEN, Purpose, SealKey, TAG_LEN};
 use crate::store::{Incarnation, Key, Namespace};
 
 /// URLs stay shorter than this: common clients refuse 2,084 characters and more.
@@ -45,7 +45,7 @@ const VERSION: u8 = 1;
 /// Seals targets into links and opens them again.
 #[derive(Debug)]
 pub struct LinkTokens {
-    keyring: Arc<Keyring>,
+    keyring: Arc<LiveKeyring>,
     base: PublicBase,
     names: KnownNames,
     entropy: Arc<dyn Entropy>,
@@ -187,7 +187,7 @@ impl fmt::Debug for Opened {
 impl LinkTokens {
     /// Seals with `keyring` for the gateway at `public_url`, whose configuration has `names`.
     pub fn new(
-        keyring: Arc<Keyring>,
+        keyring: Arc<LiveKeyring>,
         public_url: &Url,
         names: KnownNames,
         entropy: Arc<dyn Entropy>,
@@ -212,16 +212,18 @@ impl LinkTokens {
         }
         let id = draw::<NONCE_LEN>(&*self.entropy)?;
         let claims = |written| self.claims(binding, card, written, expires, incarnation);
+        let ring = self.keyring.ring();
+        let key = ring.sealing();
         let here = claims(Written::shortest(target))?;
         if self.url_length(&here) < URL_LIMIT {
-            return Ok(Sealed { url: self.url(id, &here)?, stored: None });
+            return Ok(Sealed { url: self.url(key, id, &here)?, stored: None });
         }
         let elsewhere = claims(Written::InStore)?;
         if self.url_length(&elsewhere) >= URL_LIMIT {
             return Err(SealError::UrlTooLong);
         }
-        let stored = (target_key(&id), self.seal_target(id, target)?);
-        Ok(Sealed { url: self.url(id, &elsewhere)?, stored: Some(stored) })
+        let stored = (target_key(&id), self.seal_target(key, id, target)?);
+        Ok(Sealed { url: self.url(key, id, &elsewhere)?, stored: Some(stored) })
     }
 
     /// Reads a token that somebody presents at `now` to a gateway whose store is `incarnation`.
@@ -245,8 +247,8 @@ impl LinkTokens {
         if sealed.len() < TAG_LEN {
             return Err(TokenError::Malformed);
         }
-        let key = self.key(header)?;
-        let claims = key
+        let ring = self.keyring.ring();
+        let claims = key(&ring, header)?
             .open(Purpose::Link, id, &self.base.bound(&[b"link", &[header]]), &mut sealed)
             .map_err(|_| TokenError::Forged)?;
         let (opened, mark) = self.read_claims(id, claims)?;
@@ -266,8 +268,8 @@ impl LinkTokens {
     pub fn open_target(&self, opened: &Opened, value: &[u8]) -> Result<String, TokenError> {
         let (header, sealed) = value.split_first().ok_or(TokenError::StoredTarget)?;
         let mut sealed = sealed.to_vec();
-        let plain = self
-            .key(*header)?
+        let ring = self.keyring.ring();
+        let plain = key(&ring, *header)?
             .open(
                 Purpose::Target,
                 opened.id,
@@ -332,8 +334,7 @@ impl LinkTokens {
         token.saturating_add(self.base.as_str().len()).saturating_add("/open/".len())
     }
 
-    fn url(&self, id: [u8; NONCE_LEN], claims: &[u8]) -> Result<String, SealError> {
-        let key = self.keyring.sealing();
+    fn url(&self, key: &SealKey, id: [u8; NONCE_LEN], claims: &[u8]) -> Result<String, SealError> {
         let header = header(key.kid());
         let mut bytes = [&[header], &id[..], claims].concat();
         key.seal(
@@ -350,22 +351,26 @@ impl LinkTokens {
     }
 
     /// The link's id serves as nonce here too: the key is another.
-    fn seal_target(&self, id: [u8; NONCE_LEN], target: &str) -> Result<Bytes, SealError> {
-        let key = self.keyring.sealing();
+    fn seal_target(
+        &self,
+        key: &SealKey,
+        id: [u8; NONCE_LEN],
+        target: &str,
+    ) -> Result<Bytes, SealError> {
         let header = header(key.kid());
         let mut bytes = [&[header], target.as_bytes()].concat();
         key.seal(Purpose::Target, id, &self.base.bound(&[b"target", &[header]]), &mut bytes, 1)
             .map_err(|_| SealError::Cipher)?;
         Ok(bytes.into())
     }
+}
 
-    fn key(&self, header: u8) -> Result<&SealKey, TokenError> {
-        if header >> 4 != VERSION {
-            return Err(TokenError::Malformed);
-        }
-        let kid = Kid::new(header & 0x0f).ok_or(TokenError::Malformed)?;
-        self.keyring.opening(kid).ok_or(TokenError::UnknownKey)
+fn key(ring: &Keyring, header: u8) -> Result<&SealKey, TokenError> {
+    if header >> 4 != VERSION {
+        return Err(TokenError::Malformed);
     }
+    let kid = Kid::new(header & 0x0f).ok_or(TokenError::Malformed)?;
+    ring.opening(kid).ok_or(TokenError::UnknownKey)
 }
 
 const fn header(kid: Kid) -> u8 {

@@ -23,8 +23,9 @@ fn clock() -> ManualClock {
     ManualClock::new(NOW)
 }
 
-fn keyring(seed: u64) -> Arc<Keyring> {
-    Arc::new(Keyring::generate(&SeededEntropy::new(seed), &clock()).unwrap())
+fn keyring(seed: u64) -> Arc<LiveKeyring> {
+    let ring = Keyring::generate(&SeededEntropy::new(seed), &clock()).unwrap();
+    Arc::new(LiveKeyring::new(ring, NOW))
 }
 
 fn names() -> KnownNames {
@@ -35,7 +36,7 @@ fn names() -> KnownNames {
     .unwrap()
 }
 
-fn tokens_at(keyring: Arc<Keyring>, public_url: &str) -> LinkTokens {
+fn tokens_at(keyring: Arc<LiveKeyring>, public_url: &str) -> LinkTokens {
     let entropy = Arc::new(SeededEntropy::new(99));
     LinkTokens::new(keyring, &public_url.parse().unwrap(), names(), entropy)
 }
@@ -339,7 +340,9 @@ fn links_survive_a_restart_and_a_rotation() {
     let path = dir.path().join("keys.json");
     let load = || {
         let entropy = SeededEntropy::new(5);
-        Arc::new(Keyring::load_or_create(&path, &entropy, &clock()).unwrap())
+        let life = std::time::Duration::from_secs(3600);
+        let ring = Keyring::load_or_create(&path, life, &entropy, &clock()).unwrap();
+        Arc::new(LiveKeyring::new(ring, NOW))
     };
     let token = token_of(&seal(&tokens_at(load(), PUBLIC), &binding(), TARGET)).to_owned();
     assert!(open(&tokens_at(load(), PUBLIC), &token).is_ok());
@@ -365,7 +368,8 @@ fn links_survive_a_restart_and_a_rotation() {
 fn an_authentic_token_of_another_make_is_malformed() {
     let tokens = tokens();
     let sealed = |claims: &[u8]| {
-        let url = tokens.url([3; NONCE_LEN], claims).unwrap();
+        let ring = tokens.keyring.ring();
+        let url = tokens.url(ring.sealing(), [3; NONCE_LEN], claims).unwrap();
         open(&tokens, url.rsplit('/').next().unwrap()).unwrap_err()
     };
     let good = tokens.claims(&binding(), 0, Written::AfterHttps("x"), EXPIRES, HISTORY).unwrap();
