@@ -41,7 +41,8 @@ use crate::gateway::upstream;
 use crate::gateway::upstream::{Signer, Upstreams};
 use crate::gateway::{Gateway, Ways};
 use crate::health::Health;
-use crate::keyring::{Keyring, LiveKeyring};
+use crate::keyring;
+use crate::keyring::{KeyFileWatch, Keyring, LiveKeyring};
 use crate::names::{ClientId, ServiceId, UpstreamId};
 use crate::readiness::Readiness;
 use crate::record::Recorder;
@@ -90,6 +91,7 @@ pub struct App {
     readiness: Readiness,
     registry: Registry,
     store: Arc<dyn Store>,
+    key_file: Option<KeyFileWatch>,
     clock: Arc<dyn Clock>,
     ready_grace: std::time::Duration,
 }
@@ -267,7 +269,8 @@ impl App {
         let doors = Doors::bind(&config.listener, &mut registry).await.map_err(outside)?;
         let health = Health::bind(&config.health).await.map_err(outside)?;
         let store: Arc<dyn Store> = Arc::new(store::Repeating::new(open()?));
-        let keyring = Arc::new(keyring(&config, &ambient)?);
+        let keyring = Arc::new(live_keyring(&config, &ambient)?);
+        let key_file = key_file_watch(&config, &ambient, &keyring, &mut registry);
         let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::clone(&keyring)));
         let upstreams = Upstreams::new(
             &config.upstream,
@@ -293,6 +296,7 @@ impl App {
             readiness,
             registry,
             store,
+            key_file,
             clock: ambient.clock,
             ready_grace: config.listener.ready_grace.get(),
         })
@@ -329,6 +333,9 @@ impl App {
             stop.clone(),
         ));
         tasks.spawn(sweep(Arc::clone(&self.limits), Arc::clone(&self.clock), stop.clone()));
+        if let Some(key_file) = self.key_file {
+            tasks.spawn(key_file.run(stop.clone()));
+        }
         tasks.spawn(watch(self.store, self.readiness.clone(), self.clock, stop.clone()));
 
         let accepting = CancellationToken::new();
@@ -409,13 +416,25 @@ fn state_problems(config: &Config) -> Vec<String> {
     problems
 }
 
-fn keyring(config: &Config, ambient: &Ambient) -> Result<LiveKeyring, StartError> {
+fn live_keyring(config: &Config, ambient: &Ambient) -> Result<LiveKeyring, StartError> {
     let (entropy, clock) = (ambient.entropy.as_ref(), ambient.clock.as_ref());
     let ring = match config.key_file() {
         Some(path) => Keyring::load_or_create(&path, longest_life(config), entropy, clock),
         None => Keyring::generate(entropy, clock),
     };
     Ok(LiveKeyring::new(ring.map_err(outside)?, clock.now()))
+}
+
+/// Nothing where the keys are in memory only.
+fn key_file_watch(
+    config: &Config,
+    ambient: &Ambient,
+    keyring: &Arc<LiveKeyring>,
+    registry: &mut Registry,
+) -> Option<KeyFileWatch> {
+    let metrics = keyring::Metrics::register(registry, Arc::clone(keyring));
+    let (life, clock) = (longest_life(config), Arc::clone(&ambient.clock));
+    Some(KeyFileWatch::new(config.key_file()?, life, Arc::clone(keyring), clock, metrics))
 }
 
 /// The longest time for which this configuration has anything sealed.

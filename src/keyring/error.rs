@@ -48,7 +48,8 @@ pub enum KeyringError {
     /// Somebody besides the owner may read or change the file.
     #[error(
         "the key file {} has mode {mode:04o}: others than its owner can get at it; run chmod 0600 on it, \
-         and rotate its keys if somebody may have read them",
+         and rotate its keys if somebody may have read them (a group may read it only where this process \
+         does not own it)",
         path.display()
     )]
     Exposed {

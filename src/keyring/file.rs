@@ -2,13 +2,15 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::entropy::{Entropy, draw};
+use crate::keyring::access::Access;
 use crate::keyring::error::KeyringError;
 use crate::keyring::life::{DEFAULT_LONGEST_LIFE, KeyState};
 
@@ -121,6 +123,39 @@ pub struct KeyFile {
     pub sign: Vec<SignEntry>,
 }
 
+/// The bytes of a key file, wiped when dropped, and whose it is.
+pub struct Text {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Who owns it and who may do what with it.
+    pub access: Access,
+}
+
+impl Text {
+    /// Reads an open file, provided that nobody else can. `path` is for messages.
+    ///
+    /// # Errors
+    /// `Read`, `Exposed`.
+    pub fn read(path: &Path, mut file: &File) -> Result<Self, KeyringError> {
+        let unreadable = |why| KeyringError::Read { path: path.to_owned(), why };
+        // Asked of the open file, so that it cannot be swapped in between.
+        let about = file.metadata().map_err(unreadable)?;
+        let access = Access::of(&about);
+        if access.is_too_wide(rustix::process::geteuid().as_raw()) {
+            return Err(KeyringError::Exposed { path: path.to_owned(), mode: access.mode });
+        }
+        // Room for all of it from the start: a buffer that grows leaves its earlier self behind.
+        let room = usize::try_from(about.len().min(MOST_BYTES)).unwrap_or(0).saturating_add(1);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        Read::by_ref(&mut file).take(MOST_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+        Ok(Self { bytes, access })
+    }
+
+    /// The same for the same bytes only. To be kept in memory, not to be told.
+    pub fn digest(&self) -> digest::Digest {
+        digest::digest(&digest::SHA256, &self.bytes)
+    }
+}
+
 #[derive(Deserialize)]
 struct AnyVersion {
     version: u64,
@@ -137,23 +172,11 @@ impl KeyFile {
     /// # Errors
     /// `Read`, `Exposed`, `Version`, `Malformed`.
     pub fn read(path: &Path) -> Result<Option<Self>, KeyringError> {
-        let unreadable = |why| KeyringError::Read { path: path.to_owned(), why };
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(why) => return Err(unreadable(why)),
-        };
-        // Asked of the open file, so that it cannot be swapped in between.
-        let about = file.metadata().map_err(unreadable)?;
-        let mode = about.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyringError::Exposed { path: path.to_owned(), mode });
+        match File::open(path) {
+            Ok(file) => Self::parse(path, &Text::read(path, &file)?).map(Some),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(why) => Err(KeyringError::Read { path: path.to_owned(), why }),
         }
-        // Room for all of it from the start: a buffer that grows leaves its earlier self behind.
-        let room = usize::try_from(about.len().min(MOST_BYTES)).unwrap_or(0).saturating_add(1);
-        let mut text = Zeroizing::new(Vec::with_capacity(room));
-        file.take(MOST_BYTES).read_to_end(&mut text).map_err(unreadable)?;
-        Self::parse(path, &text).map(Some)
     }
 
     /// Reads the file, which must be there.
@@ -166,63 +189,122 @@ impl KeyFile {
         Self::read(path)?.ok_or_else(missing)
     }
 
-    fn parse(path: &Path, text: &[u8]) -> Result<Self, KeyringError> {
+    /// What the text says; `path` is for messages.
+    ///
+    /// # Errors
+    /// `Version`, `Malformed`.
+    pub fn parse(path: &Path, text: &Text) -> Result<Self, KeyringError> {
         // The parser's own message may quote what it stumbled over: only the place is passed on.
         let damaged = |why: serde_json::Error| KeyringError::Malformed {
             path: path.to_owned(),
             line: why.line(),
             column: why.column(),
         };
-        let AnyVersion { version } = serde_json::from_slice(text).map_err(damaged)?;
+        let AnyVersion { version } = serde_json::from_slice(&text.bytes).map_err(damaged)?;
         if version != VERSION {
             return Err(KeyringError::Version { path: path.to_owned(), found: version });
         }
-        serde_json::from_slice(text).map_err(damaged)
+        serde_json::from_slice(&text.bytes).map_err(damaged)
     }
 
     /// Makes the file unless there is one. It appears whole or not at all, on disk before it is seen;
-    /// of several processes that try at once, one wins, and the others leave what it made.
+    /// of several processes that try at once, one wins, and the others leave what it made. Says whether
+    /// this one made it.
     ///
     /// # Errors
     /// `Write`, `NoEntropy`.
-    pub fn make(&self, path: &Path, entropy: &dyn Entropy) -> Result<(), KeyringError> {
-        let suffix = u64::from_be_bytes(draw(entropy)?);
-        let unwritable = |why| KeyringError::Write { path: path.to_owned(), why };
+    pub fn make(&self, path: &Path, entropy: &dyn Entropy) -> Result<bool, KeyringError> {
         let folder = folder_of(path);
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unwritable)?;
-        let mut draft = path.as_os_str().to_owned();
-        draft.push(format!(".{suffix:016x}"));
-        let draft = PathBuf::from(draft);
-        let made = self.write_new(&draft).and_then(|()| publish(&draft, path));
-        // After a rename there is no draft; after a link or a failure it must not stay.
-        let _ = fs::remove_file(&draft);
-        made.and_then(|()| File::open(&folder)?.sync_all()).map_err(unwritable)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|why| KeyringError::Write { path: path.to_owned(), why })?;
+        self.write(path, entropy, |draft, _| publish(draft, path))
     }
 
-    fn write_new(&self, path: &Path) -> io::Result<()> {
+    /// Puts these keys in place of those in the file at `path`, for the same owner and with the same mode.
+    /// Whoever reads it sees the file as it was or as it is, on disk before it is seen.
+    ///
+    /// # Errors
+    /// `Write`, `NoEntropy`.
+    pub fn replace(
+        &self,
+        path: &Path,
+        access: &Access,
+        entropy: &dyn Entropy,
+    ) -> Result<(), KeyringError> {
+        self.write(path, entropy, |draft, file| {
+            access.give(file)?;
+            file.sync_all()?;
+            fs::rename(draft, path)
+        })
+    }
+
+    fn write<T>(
+        &self,
+        path: &Path,
+        entropy: &dyn Entropy,
+        publish: impl FnOnce(&Path, &File) -> io::Result<T>,
+    ) -> Result<T, KeyringError> {
+        let draft = draft_of(path, u64::from_be_bytes(draw(entropy)?));
+        let made = self.write_new(&draft).and_then(|file| publish(&draft, &file));
+        // After a rename there is no draft; after a link or a failure it must not stay.
+        let _ = fs::remove_file(&draft);
+        let synced = |made| File::open(folder_of(path))?.sync_all().map(|()| made);
+        made.and_then(synced).map_err(|why| KeyringError::Write { path: path.to_owned(), why })
+    }
+
+    fn write_new(&self, path: &Path) -> io::Result<File> {
         let mut text = Zeroizing::new(Vec::with_capacity(16 * 1024));
         serde_json::to_writer_pretty(&mut *text, self)?;
         text.push(b'\n');
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(&text)?;
-        file.sync_all()
+        file.sync_all()?;
+        Ok(file)
     }
 }
 
-fn folder_of(path: &Path) -> PathBuf {
+const DRAFT_DIGITS: usize = 16;
+
+fn draft_of(path: &Path, number: u64) -> PathBuf {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{number:016x}"));
+    PathBuf::from(draft)
+}
+
+/// Removes what writers left behind that were killed in the middle: it holds keys. Nobody else may be
+/// writing the file at `path`.
+pub(crate) fn sweep_drafts(path: &Path) {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    let entries = fs::read_dir(folder_of(path)).into_iter().flatten().flatten();
+    for entry in entries {
+        let found = entry.file_name();
+        let number = found.to_str().and_then(|f| f.strip_prefix(name)?.strip_prefix('.'));
+        let is_draft = number.is_some_and(|number| {
+            number.len() == DRAFT_DIGITS && number.bytes().all(|b| b.is_ascii_hexdigit())
+        });
+        if is_draft {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         Some(_) | None => PathBuf::from("."),
     }
 }
 
-/// Gives the draft its name unless the name is taken. A hard link does both in one step; where the
-/// file system knows none, a rename does, which keeps the file whole but not the first of two.
-fn publish(draft: &Path, path: &Path) -> io::Result<()> {
+/// Gives the draft its name unless the name is taken, and says whether. A hard link does both in one step;
+/// where the file system knows none, a rename does, which keeps the file whole but not the first of two.
+fn publish(draft: &Path, path: &Path) -> io::Result<bool> {
     match fs::hard_link(draft, path) {
-        Ok(()) => Ok(()),
-        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(_) if path.try_exists()? => Ok(()),
-        Err(_) => fs::rename(draft, path),
+        Ok(()) => Ok(true),
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(_) if path.try_exists()? => Ok(false),
+        Err(_) => fs::rename(draft, path).map(|()| true),
     }
 }

@@ -7,20 +7,32 @@
 
 mod error;
 mod life;
+mod access;
 mod file;
 mod seal;
 mod sign;
 mod fingerprint;
 mod ring;
+mod rotation;
+mod change;
 mod live;
+mod metrics;
+mod watch;
 
+pub use change::KeyFileWriter;
 pub use error::{KeyUse, KeyringError};
 pub use fingerprint::Fingerprint;
 pub use life::{Course, DEFAULT_LONGEST_LIFE, KeyState, LONGEST_SIGNATURE, MARGIN};
 pub use live::LiveKeyring;
+pub use metrics::Metrics;
 pub use ring::{KeyRow, Keyring};
+pub use rotation::{PROPAGATION, RotationError, Step, Wanted, until};
 pub use seal::{BadSeal, Kid, NONCE_LEN, Purpose, SealKey, TAG_LEN};
 pub use sign::{PublicJwk, SigningAlgorithm, SigningKey};
+pub use watch::{EVERY, KeyFileWatch};
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod rotation_tests;
