@@ -12,5 +12,6 @@ mod check;
 mod demo;
 mod drain;
 mod home;
+mod keys;
 mod serve;
 mod state;

@@ -1,5 +1,8 @@
 //! The program's commands.
 
+mod exit;
+mod keys;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,16 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Ambient, App};
+use crate::cli::exit::{DEFAULT_CONFIG, EX_CONFIG, EX_SOFTWARE, EX_USAGE, complain, load};
 use crate::config::log::{Level, Log, LogFormat};
-use crate::config::{Config, ConfigError};
 use crate::demo;
-
-/// sysexits.h
-const EX_USAGE: u8 = 64;
-const EX_SOFTWARE: u8 = 70;
-const EX_CONFIG: u8 = 78;
-
-const DEFAULT_CONFIG: &str = "/etc/hookgate/hookgate.toml";
 
 /// A security gateway in front of CDS Hooks services.
 #[derive(Debug, Parser)]
@@ -43,6 +39,8 @@ enum Command {
         #[arg(long, short, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Look at the keys that seal links and ids and sign, and rotate them while the gateway serves.
+    Keys(keys::Arguments),
     /// Show the whole story in one process: sample EHR, gateway, legacy service.
     Demo {
         /// Play the story and exit: 0 if everything came as promised, 1 if not.
@@ -69,19 +67,9 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Serve { config } => serve(&config),
         Command::Check { config } => check(&config),
+        Command::Keys(arguments) => keys::run(arguments),
         Command::Demo { once, port } => run_demo(once, port),
     }
-}
-
-fn complain(what: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "hookgate: {what}");
-}
-
-fn load(path: &std::path::Path) -> Result<Config, ExitCode> {
-    Config::load(path).map_err(|error: ConfigError| {
-        complain(format_args!("{}:\n{error}", path.display()));
-        ExitCode::from(EX_CONFIG)
-    })
 }
 
 fn serve(path: &std::path::Path) -> ExitCode {

@@ -1,0 +1,28 @@
+//! What all commands share: how they end, and how they get a configuration.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::{Config, ConfigError};
+
+// sysexits.h
+pub(crate) const EX_USAGE: u8 = 64;
+pub(crate) const EX_SOFTWARE: u8 = 70;
+pub(crate) const EX_CANTCREAT: u8 = 73;
+pub(crate) const EX_TEMPFAIL: u8 = 75;
+pub(crate) const EX_CONFIG: u8 = 78;
+
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/hookgate/hookgate.toml";
+
+pub(crate) fn complain(what: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "hookgate: {what}");
+}
+
+/// The configuration at `path`; where there is none that is good, that is said.
+pub(crate) fn load(path: &Path) -> Result<Config, ExitCode> {
+    Config::load(path).map_err(|error: ConfigError| {
+        complain(format_args!("{}:\n{error}", path.display()));
+        ExitCode::from(EX_CONFIG)
+    })
+}

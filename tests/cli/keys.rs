@@ -1,0 +1,230 @@
+//! `hookgate keys`: what it prints, what it refuses, and that a gateway takes it up while it serves.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use hookgate::demo::server::Server;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::home::{Home, cards, run, until};
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        assert_eq!(place.keys(&["new", "--first"]).0, 0);
+        place
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn keys(&self, arguments: &[&str]) -> (i32, String, String) {
+        keys(arguments, &["--file", &self.path("keys.json")])
+    }
+
+    fn listed(&self) -> Value {
+        let (code, out, _) = self.keys(&["list", "--format", "json"]);
+        assert_eq!(code, 0);
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// The states of the keys, sealing before signing.
+    fn states(&self) -> Vec<String> {
+        let listed = self.listed();
+        let keys = listed["keys"].as_array().unwrap();
+        let word = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
+        keys.iter().map(|key| format!("{} {}", word(key, "kind"), word(key, "state"))).collect()
+    }
+}
+
+fn keys(arguments: &[&str], more: &[&str]) -> (i32, String, String) {
+    run(&[&["keys"], arguments, more].concat())
+}
+
+#[test]
+fn a_rotation_is_two_steps_and_says_what_comes_next() {
+    let place = Place::new();
+    assert_eq!(place.states(), ["seal current", "sign current"]);
+    let (code, out, complaint) = place.keys(&["new", "--alg", "EdDSA"]);
+    assert_eq!((code, complaint.as_str()), (0, ""));
+    assert!(out.contains("seal 2: added as next\n"), "{out}");
+    assert!(out.contains("hookgate keys rotate"), "{out}");
+    let both = ["seal current", "seal next", "sign current", "sign next"];
+    assert_eq!(place.states(), both);
+    let (code, _, complaint) = place.keys(&["new"]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("there is a next seal key already, 2"), "{complaint}");
+
+    let (code, _, complaint) = place.keys(&["rotate"]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("may become current from 20"), "{complaint}");
+    assert_eq!(place.states(), both);
+    let (code, out, complaint) = place.keys(&["rotate", "--after", "0s"]);
+    assert_eq!((code, complaint.as_str()), (0, ""));
+    assert!(out.contains("seal 1: changed to previous, may go from 20"), "{out}");
+    let after = ["seal current", "seal previous", "sign current", "sign previous"];
+    assert_eq!(place.states(), after);
+
+    let (code, _, complaint) = place.keys(&["retire"]);
+    assert_eq!(code, 1);
+    assert!(
+        complaint.contains("no earlier key may go yet:\n  seal 1: may go from 20"),
+        "{complaint}"
+    );
+    let (code, out, complaint) = place.keys(&["retire", "--force", "1"]);
+    assert_eq!(code, 0);
+    assert!(out.starts_with("seal 1: dropped\n"), "{out}");
+    assert!(complaint.contains("is refused as soon as"), "{complaint}");
+    assert_eq!(place.states(), ["seal current", "sign current", "sign previous"]);
+    let (code, _, complaint) = place.keys(&["retire", "--force", "2"]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("the seal key 2 is in use"), "{complaint}");
+    assert_eq!(fs::metadata(place.path("keys.json")).unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn what_has_leaked_is_replaced_without_the_wait_and_the_risk_is_told() {
+    let place = Place::new();
+    assert_eq!(place.keys(&["new", "--sealing-only"]).0, 0);
+    let (code, _, complaint) = place.keys(&["rotate", "--now"]);
+    assert_eq!(code, 0);
+    assert!(complaint.contains("one refuses what another seals"), "{complaint}");
+    assert_eq!(place.states(), ["seal current", "seal previous", "sign current"]);
+    assert_eq!(place.keys(&["new", "--signing-only"]).0, 0);
+    assert_eq!(place.states(), ["seal current", "seal previous", "sign current", "sign next"]);
+}
+
+#[test]
+fn nothing_secret_is_printed() {
+    let place = Place::new();
+    place.keys(&["new"]);
+    let file: Value = serde_json::from_slice(&fs::read(place.path("keys.json")).unwrap()).unwrap();
+    let printed = [&["list"][..], &["list", "--format", "json"], &["rotate"], &["rotate", "--now"]]
+        .map(|arguments| format!("{:?}", place.keys(arguments)))
+        .concat();
+    assert!(printed.contains("fingerprint: current "), "{printed}");
+    for number in 0..2 {
+        let secrets = [&file["seal"][number]["key"], &file["sign"][number]["jwk"]["d"]];
+        for secret in secrets.map(|secret| secret.as_str().unwrap()) {
+            assert!(secret.len() == 43 && !printed.contains(secret));
+        }
+    }
+}
+
+#[test]
+fn a_mounted_secret_goes_by_way_of_another_file() {
+    let place = Place::new();
+    fs::create_dir(place.path("..1")).unwrap();
+    fs::rename(place.path("keys.json"), place.path("..1/keys.json")).unwrap();
+    symlink("..1", place.path("..data")).unwrap();
+    symlink("..data/keys.json", place.path("keys.json")).unwrap();
+    let (code, _, complaint) = place.keys(&["new"]);
+    assert_eq!(code, 73);
+    assert!(complaint.contains("--output FILE"), "{complaint}");
+    let output = place.path("new.json");
+    let (code, out, _) = place.keys(&["new", "--output", &output]);
+    assert_eq!(code, 0);
+    assert!(out.contains("new.json is to be applied in place of "), "{out}");
+    assert_eq!(place.states().len(), 2);
+    let (_, listed, _) = keys(&["list"], &["--file", &output]);
+    assert_eq!(listed.matches("next").count(), 2, "{listed}");
+    let (code, _, complaint) = place.keys(&["new", "--output", &output]);
+    assert_eq!(code, 73);
+    assert!(complaint.contains("is there already"), "{complaint}");
+}
+
+#[test]
+fn the_configuration_says_where_the_file_is_and_how_long_a_key_must_last() {
+    let home = Home::new();
+    let config = format!(
+        "{}[[service]]\nid = \"*\"\nfeedback = {{ lifetime = \"1000h\" }}\n",
+        home.config("http://127.0.0.1:8080")
+    );
+    let file = home.write("keys.toml", &config);
+    let config = ["--config", file.to_str().unwrap()];
+    let (code, _, complaint) = keys(&["list"], &config);
+    assert_eq!(code, 78);
+    assert!(complaint.contains("state/keys.json cannot be read"), "{complaint}");
+    let short = ["new", "--first", "--longest-life", "999h"];
+    assert_eq!(keys(&short, &config).0, 64);
+    assert_eq!(keys(&["new", "--first"], &config).0, 0);
+    let (code, _, complaint) = keys(&["new", "--longest-life", "999h"], &config);
+    assert_eq!(code, 78);
+    assert!(complaint.contains("may live for 999h at most"), "{complaint}");
+    let (_, listed, _) = keys(&["list", "--format", "json"], &config);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["keys"][0]["longest_life_seconds"], 3_600_000);
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 2);
+
+    let memory = "[state]\nbackend = \"memory\"\n";
+    let text = home.config("http://127.0.0.1:8080");
+    let (before, after) = text.split_once("[state]\n").unwrap();
+    let rest = after.split_once('\n').unwrap().1;
+    let file = home.write("memory.toml", &format!("{before}{memory}{rest}"));
+    let (code, _, complaint) = keys(&["list"], &["--config", file.to_str().unwrap()]);
+    assert_eq!(code, 78);
+    assert!(complaint.contains("has no key file"), "{complaint}");
+}
+
+#[test]
+fn a_wrong_command_line_is_told() {
+    let place = Place::new();
+    for wrong in [
+        &["new", "--alg", "HS256"][..],
+        &["new", "--sealing-only", "--signing-only"],
+        &["new", "--longest-life", "10"],
+        &["rotate", "--now", "--after", "1m"],
+        &["list", "--config", "x"],
+        &["drop"],
+    ] {
+        assert_eq!(place.keys(wrong).0, 64, "{wrong:?}");
+    }
+    let (code, _, complaint) = place.keys(&["new", "--first"]);
+    assert_eq!(code, 73);
+    assert!(complaint.contains("is there already, and is left as it is"), "{complaint}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_serves_takes_each_step_up() {
+    let home = Home::new();
+    let service = Server::start(|_| async { cards() }).await.unwrap();
+    let running = home.serve(&home.config(&service.url()));
+    let file = home.path("state/keys.json");
+    let step = |arguments: &[&str]| {
+        let (code, out, complaint) = keys(arguments, &["--file", file.to_str().unwrap()]);
+        assert_eq!(code, 0, "{complaint}");
+        out
+    };
+    let shows = async |line: &str| {
+        until(line, async || running.health("/metrics").await.unwrap().1.contains(line)).await;
+    };
+    let before = home.link().await;
+    step(&["new"]);
+    shows(r#"hookgate_keyring_key{kind="seal",kid="2",state="next"} 1"#).await;
+    let between = home.link().await;
+    step(&["rotate", "--after", "0s"]);
+    shows(r#"hookgate_keyring_key{kind="seal",kid="2",state="current"} 1"#).await;
+    let listed: Value = serde_json::from_str(&step(&["list", "--format", "json"])).unwrap();
+    let of = |name: &str| listed["fingerprint"][name].as_str().unwrap().to_owned();
+    let (current, held) = (of("current"), of("held"));
+    shows(&format!(r#"hookgate_keyring_fingerprint{{current="{current}",held="{held}"}} 1"#)).await;
+    let after = home.link().await;
+    for link in [before, between, after] {
+        assert_eq!(home.click(&link).await, 303);
+        assert_eq!(home.click(&link).await, 410);
+    }
+
+    let good = fs::read(&file).unwrap();
+    fs::write(&file, "{").unwrap();
+    shows("hookgate_keyring_file_refused 1").await;
+    let told = running.await_line(|line| line["level"] == "ERROR");
+    assert!(told["error"].as_str().unwrap().contains("is damaged at line 1"), "{told}");
+    let link = home.link().await;
+    fs::write(&file, good).unwrap();
+    shows("hookgate_keyring_file_refused 0").await;
+    assert_eq!(home.click(&link).await, 303);
+}
