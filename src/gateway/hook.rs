@@ -91,6 +91,9 @@ impl HookPath {
         if rewritten.without_ids {
             record.observed.push("ids-not-recorded");
         }
+        if rewritten.counts.dropped_unkept > 0 {
+            record.observed.push("links-not-kept");
+        }
         let mut reply = passed(answer, record).map(|_| Full::new(rewritten.body));
         as_json(&mut reply);
         for name in [ETAG, LAST_MODIFIED] {
@@ -115,6 +118,7 @@ fn met(counts: &Counts) -> Vec<(&'static str, usize)> {
         ("links-dropped-unparsable", counts.dropped_unparsable),
         ("links-dropped-scheme", counts.dropped_scheme),
         ("links-dropped-origin", counts.dropped_origin),
+        ("links-dropped-not-kept", counts.dropped_unkept),
         ("source-urls", counts.source_urls),
         ("detail-links", counts.detail_links),
     ];

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, draw};
 use crate::gateway::cards::answer::{Cards, IdEdits};
-use crate::gateway::cards::plan::{Counts, IdKind};
+use crate::gateway::cards::plan::{Counts, IdKind, LinkSite, Places};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::service::Service;
-use crate::gateway::tokens::{Binding, CardIds, Kind, LinkTokens, Record};
+use crate::gateway::tokens::{Binding, CardIds, Kind, LinkTokens, Record, Sealed};
 use crate::store::{Insert, Key, Nonce, Store, StoreError};
 
 /// Cards, ready for the EHR.
@@ -62,10 +62,19 @@ impl Rewriter {
         service: &Service,
         binding: &Binding,
     ) -> Result<Rewritten, Refusal> {
-        let cards = Cards::read(body, &service.cards)?;
+        let mut cards = Cards::read(body, &service.cards)?;
         let now = self.clock.now();
         let expires = now.plus(service.links.lifetime.get());
-        let links = self.seal(&cards, binding, expires).await?;
+        let sealed = self.seal(&cards, binding, expires).await?;
+        let unkept = places_without(&sealed, cards.links());
+        if !unkept.is_empty() {
+            tracing::error!(
+                links = unkept.len(),
+                "cards go out with links taken off: the store cannot keep what these need"
+            );
+            cards = Cards::read_without(body, &service.cards, &unkept)?;
+        }
+        let links: Vec<String> = sealed.into_iter().flatten().collect();
         let ids_until = now.plus(service.feedback.lifetime.get());
         let ids = self.issue(&cards, binding, ids_until).await?;
         let edits = ids.as_deref().map_or(IdEdits::Remove, IdEdits::Replace);
@@ -83,21 +92,46 @@ impl Rewriter {
         })
     }
 
+    /// One link for each of the cards' links; `None` where what it needs cannot be kept: the store's
+    /// history is not known, without which a link could revive after a loss, or it does not take a target
+    /// that is too long for its token.
+    ///
+    /// The clinician is better off with cards and one link fewer than with none, and nothing is given
+    /// away: the link is taken off its card, never sent as the service wrote it. What is lost is the way
+    /// to that target from this card; the next call brings it again.
     async fn seal(
         &self,
         cards: &Cards<'_>,
         binding: &Binding,
         expires: UnixTime,
-    ) -> Result<Vec<String>, Refusal> {
-        let incarnation = self.store.incarnation()?;
-        let (mut urls, mut long) = (Vec::new(), Vec::new());
-        for link in cards.links() {
-            let sealed = self.links.seal(binding, link.card, &link.target, expires, incarnation)?;
-            urls.push(sealed.url);
-            long.extend(sealed.stored);
+    ) -> Result<Vec<Option<String>>, Refusal> {
+        if cards.links().is_empty() {
+            return Ok(Vec::new());
         }
-        try_join_all(long.into_iter().map(|(key, value)| self.keep(key, value, expires))).await?;
-        Ok(urls)
+        let Ok(incarnation) = self.store.incarnation() else {
+            return Ok(vec![None; cards.links().len()]);
+        };
+        let seal = |link: &LinkSite<'_>| {
+            self.links.seal(binding, link.card, &link.target, expires, incarnation)
+        };
+        let sealed = cards.links().iter().map(seal).collect::<Result<Vec<_>, _>>()?;
+        let urls = join_all(sealed.into_iter().map(|link| self.keep_target(link, expires)));
+        urls.await.into_iter().collect()
+    }
+
+    /// The link's URL, once its target is kept where it did not fit.
+    async fn keep_target(
+        &self,
+        link: Sealed,
+        expires: UnixTime,
+    ) -> Result<Option<String>, Refusal> {
+        let Some((key, value)) = link.stored else { return Ok(Some(link.url)) };
+        match self.keep(key, value, expires).await {
+            Ok(Insert::First) => Ok(Some(link.url)),
+            // Held: another link's target, under a key that is new by chance. It would open nothing.
+            Ok(Insert::Held(_)) | Err(Refusal::Store(_)) => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 
     /// Keeps a value under a key that is new by chance. Whether somebody held it is the answer's second half.
@@ -148,6 +182,12 @@ impl Rewriter {
         .await?;
         Ok(kept.iter().all(|kept| matches!(kept, Insert::First)))
     }
+}
+
+/// The places of those that got none.
+fn places_without(links: &[Option<String>], sites: &[LinkSite<'_>]) -> Places {
+    let all = sites.iter().zip(links);
+    all.filter(|(_, link)| link.is_none()).map(|(site, _)| (site.card, site.link)).collect()
 }
 
 fn note_without_ids(error: &StoreError) {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::clock::UnixTime;
-use crate::gateway::cards::plan::{Counts, Extension, IdSite, LinkSite, Plan};
+use crate::gateway::cards::plan::{Counts, Extension, IdSite, LinkSite, Places, Plan};
 use crate::gateway::cards::policy::Policy;
 use crate::gateway::cards::read::{CardsError, read};
 use crate::json::splice::Edits;
@@ -50,7 +50,20 @@ impl<'a> Cards<'a> {
     /// # Errors
     /// [`CardsError`]: the answer must then not be passed on at all.
     pub fn read(body: &'a [u8], policy: &Policy) -> Result<Self, CardsError> {
-        read(body, policy).map(Self)
+        read(body, policy, &Places::new()).map(Self)
+    }
+
+    /// The same with the links at these places of [`Cards::links`] taken off their cards: what they need
+    /// could not be kept.
+    ///
+    /// # Errors
+    /// [`CardsError`]
+    pub fn read_without(
+        body: &'a [u8],
+        policy: &Policy,
+        unkept: &Places,
+    ) -> Result<Self, CardsError> {
+        read(body, policy, unkept).map(Self)
     }
 
     /// The links to be replaced.
@@ -227,6 +240,38 @@ mod tests {
         assert_eq!(render(body, &policy, IdEdits::Keep, false), body);
         let pass = Policy { ids: crate::gateway::cards::policy::Ids::Pass, ..policy };
         assert!(Cards::read(body.as_bytes(), &pass).unwrap().ids().is_empty());
+    }
+
+    #[test]
+    fn links_that_could_not_be_kept_go_and_the_others_stay() {
+        let link = |to: &str| format!(r#"{{"url":"https://app/{to}"}}"#);
+        let smart = r#"{"url":"https://app/s","type":"smart"}"#;
+        let (bad, a, b) = (r#"{"url":"javascript:1"}"#, link("a"), link("b"));
+        let body = format!(
+            r#"{{"cards":[{{"links":[{bad},{a},{b}]}},{{"links":[{smart},{a}]}},{{"x":1,"links":[{bad},{a}]}}]}}"#
+        );
+        let policy = Policy::default();
+        let without = |places: &[(usize, usize)]| {
+            let places = places.iter().copied().collect();
+            let cards = Cards::read_without(body.as_bytes(), &policy, &places).unwrap();
+            let links: Vec<String> =
+                cards.links().iter().map(|site| format!("https://gate/{}", site.target)).collect();
+            let out = cards.render(&links, IdEdits::Keep, None).unwrap();
+            let dropped = cards.counts().dropped_unkept;
+            assert_eq!(cards.counts().rewritten + dropped, 4);
+            (String::from_utf8(out.to_vec()).unwrap(), dropped)
+        };
+        let sealed = |to: &str| link(to).replace("https:", "https://gate/https:");
+        let (a, b) = (sealed("a"), sealed("b"));
+        let expected = format!(
+            r#"{{"cards":[{{"links":[{b}]}},{{"links":[{smart},{a}]}},{{"x":1,"links":[{a}]}}]}}"#
+        );
+        assert_eq!(without(&[(0, 1)]), (expected, 1));
+        let expected =
+            format!(r#"{{"cards":[{{"links":[{a}]}},{{"links":[{smart}]}},{{"x":1}}]}}"#);
+        assert_eq!(without(&[(0, 2), (1, 1), (2, 1)]), (expected, 3));
+        let expected = format!(r#"{{"cards":[{{}},{{"links":[{smart}]}},{{"x":1}}]}}"#);
+        assert_eq!(without(&[(0, 1), (0, 2), (1, 1), (2, 1)]), (expected, 4));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is to be done with an answer.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::json::token::Span;
 
@@ -16,6 +17,9 @@ pub struct LinkSite<'a> {
     /// The place of the `url` value.
     pub value: Span,
 }
+
+/// Links by their [`LinkSite::card`] and [`LinkSite::link`].
+pub type Places = HashSet<(usize, usize)>;
 
 /// Whose id it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +74,8 @@ pub struct Counts {
     pub dropped_scheme: usize,
     /// Links dropped: not on an allowed origin.
     pub dropped_origin: usize,
+    /// Links dropped: what they need could not be kept.
+    pub dropped_unkept: usize,
     /// `source.url`s, kept or stripped as the policy says.
     pub source_urls: usize,
     /// Web addresses in `detail`s, kept or stripped as the policy says.

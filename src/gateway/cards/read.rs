@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::gateway::cards::markdown;
-use crate::gateway::cards::plan::{Counts, Extension, IdKind, IdSite, LinkSite, Plan};
+use crate::gateway::cards::plan::{Counts, Extension, IdKind, IdSite, LinkSite, Places, Plan};
 use crate::gateway::cards::policy::{Ids, Policy, Treatment};
 use crate::gateway::cards::target::{Unfit, judge};
 use crate::json::members::{BadMember, Seen};
@@ -30,11 +30,11 @@ pub enum CardsError {
     WrongType(&'static str),
 }
 
-/// Reads `body`.
+/// Reads `body`. Links at the places in `unkept` go, as those do that may not stay.
 ///
 /// # Errors
 /// [`CardsError`]
-pub fn read<'a>(body: &'a [u8], policy: &Policy) -> Result<Plan<'a>, CardsError> {
+pub fn read<'a>(body: &'a [u8], policy: &Policy, unkept: &Places) -> Result<Plan<'a>, CardsError> {
     let mut scan = Scanner::new(body)?;
     let plan = Plan {
         text: scan.text(),
@@ -45,7 +45,7 @@ pub fn read<'a>(body: &'a [u8], policy: &Policy) -> Result<Plan<'a>, CardsError>
         stripped: Vec::new(),
         counts: Counts::default(),
     };
-    let mut reader = Reader { policy, plan };
+    let mut reader = Reader { policy, unkept, plan };
     if scan.kind()? != Kind::Object {
         return Err(CardsError::NotCards);
     }
@@ -64,6 +64,7 @@ pub fn read<'a>(body: &'a [u8], policy: &Policy) -> Result<Plan<'a>, CardsError>
 
 struct Reader<'a, 'p> {
     policy: &'p Policy,
+    unkept: &'p Places,
     plan: Plan<'a>,
 }
 
@@ -164,6 +165,10 @@ impl<'a> Reader<'a, '_> {
         let smart = kind.is_some_and(|(kind, _)| kind == "smart");
         if smart && !self.policy.rewrite_smart {
             self.plan.counts.smart_kept = self.plan.counts.smart_kept.saturating_add(1);
+        } else if self.unkept.contains(&(card, link)) {
+            self.plan.counts.dropped_unkept = self.plan.counts.dropped_unkept.saturating_add(1);
+            self.plan.removals.push(object);
+            return Ok(Fate::Goes);
         } else {
             self.plan.counts.rewritten = self.plan.counts.rewritten.saturating_add(1);
             self.plan.links.push(LinkSite { card, link, target, value });
