@@ -13,6 +13,7 @@ use url::Url;
 use crate::body::Intake;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::config::client::Client;
 use crate::doors::{Doors, Drained};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::gateway::analytics::AnalyticsPath;
@@ -30,7 +31,8 @@ use crate::gateway::jwks::JwksPath;
 use crate::gateway::limit;
 use crate::gateway::limit::Limits;
 use crate::gateway::open::OpenPath;
-use crate::gateway::replay::Replay;
+use crate::gateway::replay;
+use crate::gateway::replay::{Local, Replay, WhenStoreDown};
 use crate::gateway::rewrite::Rewriter;
 use crate::gateway::route::Router;
 use crate::gateway::service;
@@ -92,6 +94,7 @@ pub struct App {
     registry: Registry,
     store: Arc<dyn Store>,
     key_file: Option<KeyFileWatch>,
+    local: Arc<Local>,
     clock: Arc<dyn Clock>,
     ready_grace: std::time::Duration,
 }
@@ -119,6 +122,7 @@ struct Steps {
     auth: Arc<Authenticator>,
     limits: Arc<Limits>,
     cors: Cors,
+    local: Arc<Local>,
     services: Arc<Services>,
     policies: HashMap<ClientId, Policy>,
 }
@@ -160,11 +164,13 @@ impl Steps {
                 Some((client.auth.id.clone(), problems.note(Policy::new(client.inspect.clone()))?))
             })
             .collect();
+        let local = Arc::new(local(config, ambient, registry)?);
         match (auth, limits, cors) {
             (Some(auth), Some(limits), Some(cors)) if problems.0.is_empty() => Ok(Self {
                 auth: Arc::new(auth),
                 limits: Arc::new(limits),
                 cors,
+                local,
                 services: Arc::new(services),
                 policies,
             }),
@@ -286,6 +292,7 @@ impl App {
         let limits = Arc::clone(&steps.limits);
         let kept = Arc::clone(&store);
         registry.register_collector(Box::new(store::Fullness(Arc::clone(&store))));
+        let local = Arc::clone(&steps.local);
         let gateway = gateway(&config, &ambient, steps, kept, keyring, upstreams, &mut registry)?;
         Ok(Self {
             gateway: Arc::new(gateway),
@@ -297,6 +304,7 @@ impl App {
             registry,
             store,
             key_file,
+            local,
             clock: ambient.clock,
             ready_grace: config.listener.ready_grace.get(),
         })
@@ -336,7 +344,13 @@ impl App {
         if let Some(key_file) = self.key_file {
             tasks.spawn(key_file.run(stop.clone()));
         }
-        tasks.spawn(watch(self.store, self.readiness.clone(), self.clock, stop.clone()));
+        tasks.spawn(watch(
+            self.store,
+            self.local,
+            self.readiness.clone(),
+            self.clock,
+            stop.clone(),
+        ));
 
         let accepting = CancellationToken::new();
         tasks.spawn(leave(self.readiness, self.ready_grace, shutdown, accepting.clone()));
@@ -370,6 +384,7 @@ async fn leave(
 /// Readiness says so while the store could not keep a promise.
 async fn watch(
     store: Arc<dyn Store>,
+    local: Arc<Local>,
     readiness: Readiness,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
@@ -378,7 +393,10 @@ async fn watch(
     let mut pending = None;
     loop {
         pending = match store.ready().await {
-            Ok(()) => None,
+            Ok(()) => {
+                local.hand_over(store.as_ref()).await;
+                None
+            }
             Err(error) => pending.or_else(|| Some(readiness.register(format!("store: {error}")))),
         };
         tokio::select! {
@@ -445,6 +463,18 @@ pub fn longest_life(config: &Config) -> std::time::Duration {
     lives.max().unwrap_or_default()
 }
 
+/// What this replica remembers of the tokens of clients that go on without the store.
+fn local(config: &Config, ambient: &Ambient, registry: &mut Registry) -> Result<Local, StartError> {
+    let goes_on = |client: &&Client| match client.replay.when_store_down {
+        WhenStoreDown::Refuse => false,
+        WhenStoreDown::Local => true,
+    };
+    let clients = config.client.iter().filter(goes_on).map(|client| client.auth.id.clone());
+    let (clock, entropy) = (Arc::clone(&ambient.clock), ambient.entropy.as_ref());
+    let metrics = replay::Metrics::register(registry);
+    Local::new(clients.collect(), replay::CAPACITY, clock, entropy, metrics).map_err(outside)
+}
+
 fn readiness(auth: &Arc<Authenticator>) -> Readiness {
     let readiness = Readiness::new();
     let auth = Arc::clone(auth);
@@ -472,7 +502,7 @@ fn gateway(
         steps.auth,
         Arc::clone(&steps.limits),
         Intake::new(&config.body),
-        Replay::new(Arc::clone(&store), Arc::clone(entropy)),
+        Replay::new(Arc::clone(&store), steps.local, Arc::clone(entropy)),
         public_url,
     ));
     let forward = Arc::new(Forward::new(upstreams, Arc::clone(entropy)));

@@ -8,7 +8,9 @@ use std::path::Path;
 use hookgate::config::log::Log;
 use hookgate::config::{Config, Keyring};
 use hookgate::gateway::cards::policy::Policy;
-use hookgate::gateway::{auth, cors, discovery, inspect, limit, opening, service, upstream};
+use hookgate::gateway::{
+    auth, cors, discovery, inspect, limit, opening, replay, service, upstream,
+};
 use hookgate::{body, doors, health, store};
 use serde::Deserialize;
 use serde::de::value::Error as NoValue;
@@ -98,8 +100,12 @@ impl<'de> Deserializer<'de> for Asked<'_> {
 
 /// Every key that the code knows, as `table.key`.
 fn known_keys() -> BTreeSet<String> {
-    let client =
-        [keys_of::<auth::ClientSettings>(), keys_of::<inspect::policy::Settings>(), vec!["limit"]];
+    let client = [
+        keys_of::<auth::ClientSettings>(),
+        keys_of::<inspect::policy::Settings>(),
+        keys_of::<replay::ClientSettings>(),
+        vec!["limit"],
+    ];
     let tables = [
         ("listener", keys_of::<doors::Settings>()),
         ("health", keys_of::<health::Settings>()),

@@ -9,6 +9,7 @@ use crate::config::sentence;
 use crate::gateway::auth;
 use crate::gateway::inspect::policy;
 use crate::gateway::limit;
+use crate::gateway::replay;
 
 /// One client, as configured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +20,9 @@ pub struct Client {
     /// What its requests may say.
     #[serde(flatten)]
     pub inspect: policy::Settings,
+    /// What its tokens are worth while the store is away.
+    #[serde(flatten)]
+    pub replay: replay::ClientSettings,
     /// Its own rate, where it differs from everybody's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<limit::ClientSettings>,
@@ -26,6 +30,7 @@ pub struct Client {
 
 /// Keys that are not authentication's.
 const INSPECT: [&str; 2] = ["fhir_servers", "fhir_server_check"];
+const REPLAY: [&str; 1] = ["when_store_down"];
 const LIMIT: &str = "limit";
 
 /// serde cannot refuse unknown keys in flattened structs: the keys are dealt out by hand, and every step
@@ -34,14 +39,19 @@ impl<'de> Deserialize<'de> for Client {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut all = Dict::deserialize(deserializer)?;
         let limit = all.remove(LIMIT).map(|limit| read(limit, "limit.", "")).transpose();
-        let inspect: Dict = INSPECT.iter().filter_map(|key| all.remove_entry(*key)).collect();
-        let inspect = read(Value::from(inspect), "", "");
-        let others = format!(", {}, {LIMIT}", INSPECT.join(", "));
+        let mut dealt = |keys: &[&str]| -> Value {
+            let dealt: Dict = keys.iter().filter_map(|key| all.remove_entry(*key)).collect();
+            dealt.into()
+        };
+        let inspect = read(dealt(&INSPECT), "", "");
+        let replay = read(dealt(&REPLAY), "", "");
+        let others = format!(", {}, {}, {LIMIT}", INSPECT.join(", "), REPLAY.join(", "));
         let auth = read(Value::from(all), "", &others);
         let custom = D::Error::custom::<String>;
         Ok(Self {
             auth: auth.map_err(custom)?,
             inspect: inspect.map_err(custom)?,
+            replay: replay.map_err(custom)?,
             limit: limit.map_err(custom)?,
         })
     }

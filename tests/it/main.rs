@@ -25,4 +25,5 @@ mod limits;
 mod replay;
 mod outages;
 mod trouble;
+mod alone;
 mod secrets;

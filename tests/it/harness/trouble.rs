@@ -62,6 +62,11 @@ impl TroubledStore {
         *self.trouble.lock().unwrap() = trouble;
     }
 
+    /// The store behind the line, as another replica meets it.
+    pub(crate) fn behind(&self) -> Arc<MemoryStore> {
+        Arc::clone(&self.store)
+    }
+
     /// How many steps it was asked for, probes not counted.
     pub(crate) fn asked(&self) -> u32 {
         *self.asked.lock().unwrap()
