@@ -27,3 +27,4 @@ mod outages;
 mod trouble;
 mod alone;
 mod secrets;
+mod rotation;
