@@ -49,7 +49,7 @@ use crate::names::{ClientId, ServiceId, UpstreamId};
 use crate::readiness::Readiness;
 use crate::record::Recorder;
 use crate::store;
-use crate::store::Store;
+use crate::store::{Fullness, Store, StoreError};
 
 /// All that differs between a real run and a test.
 #[derive(Clone, Debug)]
@@ -95,6 +95,7 @@ pub struct App {
     store: Arc<dyn Store>,
     key_file: Option<KeyFileWatch>,
     local: Arc<Local>,
+    fullness: Fullness,
     clock: Arc<dyn Clock>,
     ready_grace: std::time::Duration,
 }
@@ -291,7 +292,8 @@ impl App {
         let auth = Arc::clone(&steps.auth);
         let limits = Arc::clone(&steps.limits);
         let kept = Arc::clone(&store);
-        registry.register_collector(Box::new(store::Fullness(Arc::clone(&store))));
+        let fullness = Fullness::new(Arc::clone(&store));
+        registry.register_collector(Box::new(fullness.clone()));
         let local = Arc::clone(&steps.local);
         let gateway = gateway(&config, &ambient, steps, kept, keyring, upstreams, &mut registry)?;
         Ok(Self {
@@ -305,6 +307,7 @@ impl App {
             store,
             key_file,
             local,
+            fullness,
             clock: ambient.clock,
             ready_grace: config.listener.ready_grace.get(),
         })
@@ -347,6 +350,7 @@ impl App {
         tasks.spawn(watch(
             self.store,
             self.local,
+            self.fullness,
             self.readiness.clone(),
             self.clock,
             stop.clone(),
@@ -381,24 +385,39 @@ async fn leave(
     accepting.cancel();
 }
 
-/// Readiness says so while the store could not keep a promise.
+/// Looks after the store now and then: tells in readiness what is wrong with it and in the log how full
+/// it is, and hands over to it what it has missed.
+///
+/// A store that does not answer makes this replica unready, so that one with a broken line of its own gets
+/// no calls. It stays ready where a client goes on without the store, and where the store is full: every
+/// other replica has the same trouble, and without any replica nobody would get even what still works.
 async fn watch(
     store: Arc<dyn Store>,
     local: Arc<Local>,
+    fullness: Fullness,
     readiness: Readiness,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
     const EVERY: std::time::Duration = std::time::Duration::from_secs(5);
-    let mut pending = None;
+    let mut _told = None;
     loop {
-        pending = match store.ready().await {
+        _told = match store.ready().await {
             Ok(()) => {
                 local.hand_over(store.as_ref()).await;
                 None
             }
-            Err(error) => pending.or_else(|| Some(readiness.register(format!("store: {error}")))),
+            Err(error) => {
+                let full = matches!(error, StoreError::Full);
+                let trouble = format!("store: {error}");
+                Some(if full || local.is_for_anybody() {
+                    readiness.degrade(trouble)
+                } else {
+                    readiness.register(trouble)
+                })
+            }
         };
+        fullness.look();
         tokio::select! {
             () = clock.sleep(EVERY) => {}
             () = stop.cancelled() => return,

@@ -155,8 +155,12 @@ fn ready(readiness: &Readiness) -> Response<Full<Bytes>> {
     let pending = readiness.pending();
     let ready = pending.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let text = serde_json::json!({ "ready": ready, "pending": pending }).to_string();
-    page(status, "application/json", text.into())
+    let mut said = serde_json::json!({ "ready": ready, "pending": pending });
+    let degraded = readiness.degraded();
+    if let Some(said) = said.as_object_mut().filter(|_| !degraded.is_empty()) {
+        said.insert("degraded".to_owned(), degraded.into());
+    }
+    page(status, "application/json", said.to_string().into())
 }
 
 fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
@@ -215,6 +219,12 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.ends_with(r#"{"pending":["keys: epic-prod"],"ready":false}"#), "{answer}");
         drop(keys);
+        let full = readiness.degrade("store: the store is full");
+        let answer = ask(address, "GET /readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let told = r#"{"degraded":["store: the store is full"],"pending":[],"ready":true}"#;
+        assert!(answer.ends_with(told), "{answer}");
+        drop(full);
         let answer = ask(address, "GET /readyz?verbose").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.ends_with(r#"{"pending":[],"ready":true}"#), "{answer}");

@@ -1,7 +1,10 @@
-//! What is still missing before calls can be answered.
+//! What is still missing before calls can be answered, and what is missing although they are.
 //!
 //! Whoever must do something first registers, and drops the guard when it is done. Whoever can become
 //! unable again adds a check. Shutting down makes everything unready, for good.
+//!
+//! Not everything that fails should take traffic away: where all replicas have the same trouble, that
+//! would end what still works. Such a thing is told as a degradation.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +28,7 @@ struct State {
 struct Conditions {
     next: u64,
     pending: Vec<(u64, String)>,
+    degraded: Vec<(u64, String)>,
     checks: Vec<Check>,
 }
 
@@ -34,7 +38,7 @@ impl fmt::Debug for State {
     }
 }
 
-/// A condition that is not met until this is dropped.
+/// A condition that is not met, or a degradation that lasts, until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, the condition is met at once"]
 pub struct Pending {
@@ -51,9 +55,17 @@ impl Readiness {
     /// Adds a condition, such as `keys: epic-prod`.
     pub fn register(&self, name: impl Into<String>) -> Pending {
         let mut conditions = self.0.lock();
-        let number = conditions.next;
-        conditions.next = number.saturating_add(1);
+        let number = conditions.number();
         conditions.pending.push((number, name.into()));
+        Pending { state: Arc::clone(&self.0), number }
+    }
+
+    /// Says that something is missing without which calls are answered all the same, if not all of them
+    /// as they should be.
+    pub fn degrade(&self, name: impl Into<String>) -> Pending {
+        let mut conditions = self.0.lock();
+        let number = conditions.number();
+        conditions.degraded.push((number, name.into()));
         Pending { state: Arc::clone(&self.0), number }
     }
 
@@ -77,6 +89,19 @@ impl Readiness {
             .chain(conditions.checks.iter().flat_map(|check| check()))
             .collect()
     }
+
+    /// What is missing and makes nothing unready.
+    pub fn degraded(&self) -> Vec<String> {
+        self.0.lock().degraded.iter().map(|(_, name)| name.clone()).collect()
+    }
+}
+
+impl Conditions {
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        number
+    }
 }
 
 impl State {
@@ -88,7 +113,11 @@ impl State {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.state.lock().pending.retain(|(number, _)| *number != self.number);
+        let mut conditions = self.state.lock();
+        let Conditions { pending, degraded, .. } = &mut *conditions;
+        for list in [pending, degraded] {
+            list.retain(|(number, _)| *number != self.number);
+        }
     }
 }
 
@@ -117,6 +146,11 @@ mod tests {
         assert_eq!(readiness.pending(), ["store: away"]);
         away.store(false, Ordering::Release);
         assert!(readiness.pending().is_empty());
+        let full = readiness.degrade("store: full");
+        assert!(readiness.pending().is_empty(), "it goes on");
+        assert_eq!(readiness.degraded(), ["store: full"]);
+        drop(full);
+        assert!(readiness.degraded().is_empty());
         readiness.drain();
         assert_eq!(readiness.pending(), ["draining"]);
     }

@@ -1,8 +1,12 @@
 //! What everybody meets while the store is in trouble, and that nothing is lost or done twice by it.
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
 use crate::harness::{
-    Extra, HOOK_INSTANCE, Ids, NO_LIMITS, Scene, Trouble, gone, hook_body, outcome, page, problem,
-    refused, status,
+    Extra, HOOK_INSTANCE, Ids, NO_LIMITS, Scene, Trouble, all_lines, gone, hook_body, outcome,
+    page, problem, refused, status,
 };
 
 fn troubled(trouble: Trouble) -> Extra {
@@ -101,4 +105,84 @@ async fn while_it_does_not_answer_every_step_is_tried_once() {
     scene.cards().await;
     scene.store().gets(Trouble::Down);
     assert_eq!(asked().await, 2, "it worked a moment ago");
+}
+
+#[tokio::test]
+async fn readiness_tells_what_is_wrong_and_takes_away_only_what_helps() {
+    for (client, trouble, ready, told) in [
+        ("refuse", Trouble::Down, false, "store: the store does not answer: the line is cut"),
+        ("refuse", Trouble::Unreached, false, "store: the store does not answer: the line is cut"),
+        ("refuse", Trouble::Full, true, "store: the store is full"),
+        ("local", Trouble::Down, true, "store: the store does not answer: the line is cut"),
+        ("local", Trouble::Full, true, "store: the store is full"),
+    ] {
+        let client = format!("when_store_down = \"{client}\"");
+        let what = format!("{client} {trouble:?}");
+        let scene = Scene::new(&Extra { client, ..troubled(Trouble::None) }).await;
+        let fine = (200, json!({"ready": true, "pending": []}));
+        until_ready_says(&scene, &fine, &what).await;
+        scene.store().gets(trouble);
+        scene.advance(Duration::from_secs(5));
+        let expected = if ready {
+            (200, json!({"ready": true, "pending": [], "degraded": [told]}))
+        } else {
+            (503, json!({"ready": false, "pending": [told]}))
+        };
+        until_ready_says(&scene, &expected, &what).await;
+        scene.store().gets(Trouble::None);
+        scene.advance(Duration::from_secs(5));
+        until_ready_says(&scene, &fine, &what).await;
+    }
+}
+
+/// Waits until `/readyz` answers so, which a task in the background brings about.
+async fn until_ready_says(scene: &Scene, expected: &(u16, Value), what: &str) {
+    let mut said = (0, Value::Null);
+    for _ in 0..1000 {
+        let answer = reqwest::get(format!("{}/readyz", scene.health())).await.unwrap();
+        said = (answer.status().as_u16(), answer.json().await.unwrap());
+        if said == *expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{what}: never {expected:?}, but {said:?}");
+}
+
+#[tokio::test]
+async fn long_before_it_is_full_the_store_says_so_and_full_it_refuses() {
+    // These lines stand right below those of `[state]`.
+    let tables = format!("max_entries = 10\n{NO_LIMITS}");
+    let scene = Scene::new(&Extra { tables, ..Extra::default() }).await;
+    let nearly = async || scene.sample("hookgate_store_nearly_full").await;
+    // Each call keeps its token and the record of its ids.
+    for (calls, is) in [(3, 0), (1, 1), (1, 1)] {
+        for _ in 0..calls {
+            assert!(scene.cards().await["cards"][0]["uuid"].is_string());
+        }
+        assert_eq!(nearly().await, is, "{}", scene.sample("hookgate_store_entries").await);
+    }
+    let response = scene.post(&scene.endpoint(), hook_body()).await;
+    let (status, code, reason) = FULL;
+    refused(response, outcome(status, code, reason), "full").await;
+    assert_eq!(scene.service.arrivals().len(), 5, "what cannot be remembered is not done");
+    // The tokens are over after five minutes and the skew, the records after a day.
+    scene.advance(Duration::from_secs(330));
+    assert!(scene.cards().await["cards"][0]["uuid"].is_string());
+    scene.advance(Duration::from_secs(24 * 3600 + 600));
+    // What has ended is swept where room is needed.
+    for _ in 0..10 {
+        scene.cards().await;
+        if nearly().await == 0 {
+            break;
+        }
+    }
+    assert_eq!(nearly().await, 0);
+    // No other scene has such a store.
+    let lines = all_lines();
+    let told = lines.lines().filter(|line| line.contains("\"capacity\":10,"));
+    let told: Vec<&str> = told.filter(|line| line.contains("the store ")).collect();
+    let words = ["the store is nearly full", "the store has room again"];
+    assert_eq!(told.len(), words.len(), "{told:?}");
+    assert!(told.iter().zip(words).all(|(line, word)| line.contains(word)), "{told:?}");
 }
