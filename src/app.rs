@@ -153,6 +153,7 @@ impl Steps {
         let limits = problems.note(Limits::new(
             &config.limits,
             &overrides,
+            None,
             Arc::clone(&ambient.clock),
             limit::Metrics::register(registry),
         ));

@@ -64,7 +64,7 @@ impl Entry {
         record.client = Some(verified.client().clone());
         record.tenant = verified.tenant().cloned();
         record.audience_rule = Some(verified.audience_rule().as_str());
-        let admitted = self.limits.admit(verified, way.service())?;
+        let admitted = self.limits.admit(verified, way.service()).await?;
         if takes_json(way) {
             require_json(parts)?;
         }

@@ -117,7 +117,7 @@ impl Gateway {
         };
         let mut reply = match outcome {
             Ok(reply) => reply,
-            Err(refusal) => self.refuse(&refusal, reader, &mut record),
+            Err(refusal) => self.refuse(&refusal, reader, &mut record).await,
         };
         self.finish(&mut reply, reader, &parts, &record);
         reply
@@ -149,7 +149,7 @@ impl Gateway {
             // A browser sends it by itself and without a credential: it costs the caller nothing.
             return Ok(self.preflight(route.way(), parts));
         }
-        let _standing = self.limits.admit_address(record.address)?;
+        let _standing = self.limits.admit_address(record.address).await?;
         match route.way() {
             Way::Discovery => self.ways.discovery.run(parts, body, record).await,
             Way::Hook(id) => self.ways.hook.run(id, parts, body, record).await,
@@ -158,21 +158,21 @@ impl Gateway {
                 self.ways.analytics.run((id, uuid), parts, body, record).await
             }
             Way::Open(token) => {
-                let _standing = self.limits.admit_open(record.address)?;
+                let _standing = self.limits.admit_open(record.address).await?;
                 self.ways.open.run(token, parts, record).await
             }
             Way::Jwks => Ok(self.ways.jwks.run(parts)),
         }
     }
 
-    fn refuse(&self, refusal: &Refusal, reader: Reader, record: &mut Record) -> Reply {
+    async fn refuse(&self, refusal: &Refusal, reader: Reader, record: &mut Record) -> Reply {
         let public = refusal.public();
         record.code = Some(public.code);
         record.reason = Some(refusal.reason());
         // By house rule no error's text holds a secret, a body or a link's target.
         record.detail = Some(refusal.to_string());
         if refusal.may_be_a_guess() {
-            self.limits.note_failure(record.address);
+            self.limits.note_failure(record.address).await;
         }
         match reader {
             Reader::Ehr => public.outcome(record.id),

@@ -51,6 +51,8 @@ enum Act {
     Look,
     /// Undo a draw.
     GiveBack,
+    /// Have one again in so many nanoseconds, and none before.
+    Hold(u64),
 }
 
 /// At most `max` buckets by key, and [`SHARED`] for the rest.
@@ -61,6 +63,8 @@ struct Bounded {
     max: usize,
     /// What one draw weighs.
     every: Nanos,
+    /// What a bucket that holds one may owe.
+    slack: Nanos,
     /// Somebody had to share since the last sweep.
     folded: Arc<AtomicBool>,
 }
@@ -100,6 +104,12 @@ impl StateStore for Bounded {
             Act::GiveBack => buckets.measure_and_replace(&key, |state| {
                 let (answer, _) = decide(None)?;
                 Ok((answer, state.unwrap_or_default().saturating_sub(self.every)))
+            }),
+            Act::Hold(wait) => buckets.measure_and_replace(&key, |_| {
+                // The first draw of all moves a bucket from now to one draw after it.
+                let (answer, next) = decide(None)?;
+                let now = next.saturating_sub(self.every);
+                Ok((answer, now + Nanos::new(wait) + self.slack))
             }),
         }
     }
@@ -157,6 +167,8 @@ impl Buckets {
             shared: DashMapStateStore::default(),
             max,
             every: quota.replenish_interval().into(),
+            slack: Nanos::from(quota.replenish_interval())
+                * u64::from(quota.burst_size().get().saturating_sub(1)),
             folded: Arc::clone(&folded),
         };
         Self {
@@ -191,6 +203,12 @@ impl Buckets {
     /// Undoes a draw on `key`'s bucket.
     pub(crate) fn give_back(&self, key: &impl Hash) {
         let _ = self.ask(key, Act::GiveBack);
+    }
+
+    /// Has one in `key`'s bucket after `wait`, and none before: somebody who knows better said so.
+    pub(crate) fn hold(&self, key: &impl Hash, wait: Duration) {
+        let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        let _ = self.ask(key, Act::Hold(wait));
     }
 
     fn ask(&self, key: &impl Hash, act: Act) -> Answer {

@@ -83,17 +83,57 @@ struct Kind {
     limit: Limit,
 }
 
-/// `hookgate_limit_checks_total{limit, outcome}` and `hookgate_limit_keys{limit}`.
+/// How one call that all replicas share came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Share {
+    Answered,
+    /// No answer in time.
+    Late,
+    /// No answer.
+    Failed,
+    /// Not asked, because it does not answer.
+    Spared,
+}
+
+impl Share {
+    const ALL: [Self; 4] = [Self::Answered, Self::Late, Self::Failed, Self::Spared];
+}
+
+impl EncodeLabelValue for Share {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Answered => "answered",
+            Self::Late => "late",
+            Self::Failed => "failed",
+            Self::Spared => "spared",
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Shared {
+    outcome: Share,
+}
+
+/// `hookgate_limit_checks_total{limit, outcome}`, `hookgate_limit_keys{limit}`,
+/// `hookgate_limit_shared_total{outcome}` and `hookgate_limit_local`.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     checks: Family<Check, Counter>,
     keys: Family<Kind, Gauge>,
+    shared: Family<Shared, Counter>,
+    local: Gauge,
 }
 
 impl Metrics {
     /// Makes them known to `registry`.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self { checks: Family::default(), keys: Family::default() };
+        let metrics = Self {
+            checks: Family::default(),
+            keys: Family::default(),
+            shared: Family::default(),
+            local: Gauge::default(),
+        };
         registry.register(
             "hookgate_limit_checks",
             "Checks against a rate limit, by kind and outcome (observed: over it, let through)",
@@ -104,8 +144,21 @@ impl Metrics {
             "Addresses, clients, or clients and services that a rate limit tells apart",
             metrics.keys.clone(),
         );
+        registry.register(
+            "hookgate_limit_shared",
+            "Calls to Redis for limits, by outcome (spared: Redis was away and not asked)",
+            metrics.shared.clone(),
+        );
+        registry.register(
+            "hookgate_limit_local",
+            "1 while limits are this replica's own because Redis does not answer",
+            metrics.local.clone(),
+        );
         for limit in Limit::ALL {
             metrics.set_keys(limit, 0);
+        }
+        for outcome in Share::ALL {
+            let _at_zero = metrics.shared.get_or_create(&Shared { outcome });
         }
         metrics
     }
@@ -117,5 +170,13 @@ impl Metrics {
     pub(crate) fn set_keys(&self, limit: Limit, keys: usize) {
         let keys = i64::try_from(keys).unwrap_or(i64::MAX);
         self.keys.get_or_create(&Kind { limit }).set(keys);
+    }
+
+    pub(crate) fn count_share(&self, outcome: Share) {
+        self.shared.get_or_create(&Shared { outcome }).inc();
+    }
+
+    pub(crate) fn set_local(&self, local: bool) {
+        self.local.set(i64::from(local));
     }
 }

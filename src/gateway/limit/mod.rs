@@ -1,12 +1,17 @@
 //! How often somebody may come.
 //!
 //! Before authentication an address is limited, after it a client and a client's calls to one
-//! service. A check never waits and never fails: it passes or says how long to stay away. What is
-//! held is bounded, whoever comes.
+//! service. A check never fails: it passes or says how long to stay away. What is held is bounded,
+//! whoever comes.
+//!
+//! With Redis the limits are those of all replicas together. This replica's own buckets are asked
+//! first: what they refuse costs Redis nothing, and they hold by themselves while Redis does not
+//! answer. Without Redis a check never waits.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use governor::Quota;
 
@@ -14,6 +19,7 @@ use crate::clock::Clock;
 use crate::gateway::auth::Verified;
 use crate::names::ClientId;
 use crate::names::ServiceId;
+use crate::redis::Redis;
 
 mod settings;
 mod metrics;
@@ -21,12 +27,15 @@ mod standing;
 mod subject;
 mod buckets;
 mod question;
+mod reach;
+mod fleet;
 
 pub use crate::gateway::limit::metrics::{Limit, Metrics};
 pub use crate::gateway::limit::settings::{ClientSettings, Mode, Rate, Settings, SettingsError};
 pub use crate::gateway::limit::standing::{Limited, Passed, Policy, Standing};
 
 use crate::gateway::limit::buckets::{Answer, Buckets, Left, Wait};
+use crate::gateway::limit::fleet::{Draws, Fleet};
 use crate::gateway::limit::metrics::Outcome;
 use crate::gateway::limit::question::Question;
 use crate::gateway::limit::settings::Quotas;
@@ -60,10 +69,13 @@ impl PerClient {
     }
 }
 
-/// All limits of this process.
+/// All limits of this process, and the way to those of all replicas.
 #[derive(Debug)]
 pub struct Limits {
     mode: Mode,
+    fleet: Option<Arc<Fleet>>,
+    /// How long a call waits for the fleet; nothing where each replica limits by itself.
+    patience: Option<Duration>,
     address: Arc<Buckets>,
     failing_address: Arc<Buckets>,
     open_address: Arc<Buckets>,
@@ -74,19 +86,22 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Limits with every bucket full.
+    /// Limits with every bucket full, shared through `redis` where there is one.
     ///
     /// # Errors
     /// [`SettingsError`] names every figure that cannot be held to.
     pub fn new(
         settings: &Settings,
         overrides: &[(ClientId, ClientSettings)],
+        redis: Option<Redis>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Self, SettingsError> {
         let quotas = settings::check(settings, overrides)?;
         let fresh = |quota, _: Place<'_>| Arc::new(Buckets::new(quota, settings.max_keys, &clock));
-        Ok(assemble(settings.mode, &quotas, &fresh, &clock, metrics))
+        let fleet =
+            redis.map(|redis| Arc::new(Fleet::new(redis, Arc::clone(&clock), metrics.clone())));
+        Ok(assemble(settings, &quotas, &fresh, fleet, &clock, metrics))
     }
 
     /// The limits of a changed configuration. Who was over a limit that has not changed still is.
@@ -104,7 +119,8 @@ impl Limits {
             let held = self.held(place).filter(|held| held.serves(quota, max));
             held.map_or_else(|| Arc::new(Buckets::new(quota, max, &self.clock)), Arc::clone)
         };
-        Ok(assemble(settings.mode, &quotas, &kept, &self.clock, self.metrics.clone()))
+        let fleet = self.fleet.clone();
+        Ok(assemble(settings, &quotas, &kept, fleet, &self.clock, self.metrics.clone()))
     }
 
     fn held(&self, place: Place<'_>) -> Option<&Arc<Buckets>> {
@@ -124,20 +140,27 @@ impl Limits {
     ///
     /// # Errors
     /// [`Limited`] where the address comes too often, or has failed too often.
-    pub fn admit_address(&self, from: IpAddr) -> Result<Passed, Limited> {
+    pub async fn admit_address(&self, from: IpAddr) -> Result<Passed, Limited> {
         let from = Subject::address(from);
         self.ask([
             Question::look(Limit::FailingAddress, &self.failing_address, from),
             Question::draw(Limit::Address, &self.address, from),
         ])
+        .await
     }
 
     /// Notes that an authentication from this address has failed.
-    pub fn note_failure(&self, from: IpAddr) {
+    ///
+    /// With Redis the refusal waits until all replicas know: who waits for each answer gets no guess more
+    /// from another replica. An address without failures left costs Redis nothing, and nobody waits.
+    pub async fn note_failure(&self, from: IpAddr) {
+        let from = Subject::address(from);
+        let failure = [Question::draw(Limit::FailingAddress, &self.failing_address, from)];
         match self.mode {
             // An empty bucket stays empty; the next admission says so.
             Mode::Enforce | Mode::Observe => {
-                let _ = self.failing_address.draw(&Subject::address(from));
+                let mut answers = ask_until_refused(&failure);
+                self.ask_fleet(&failure, &mut answers, Draws::AllOrNone).await;
             }
             Mode::Off => {}
         }
@@ -147,9 +170,9 @@ impl Limits {
     ///
     /// # Errors
     /// [`Limited`] where the address opens too often.
-    pub fn admit_open(&self, from: IpAddr) -> Result<Passed, Limited> {
+    pub async fn admit_open(&self, from: IpAddr) -> Result<Passed, Limited> {
         let from = Subject::address(from);
-        self.ask([Question::draw(Limit::OpenAddress, &self.open_address, from)])
+        self.ask([Question::draw(Limit::OpenAddress, &self.open_address, from)]).await
     }
 
     /// An authenticated client's call to `service`, or to discovery.
@@ -159,7 +182,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Limited`] where the client comes too often.
-    pub fn admit_client(
+    pub async fn admit_client(
         &self,
         client: &ClientId,
         service: Option<&ServiceId>,
@@ -169,18 +192,19 @@ impl Limits {
             Question::draw(Limit::ClientService, one, Subject::Service(client, service)),
             Question::draw(Limit::Client, all, Subject::Client(client)),
         ])
+        .await
     }
 
     /// Lets a verified call of `service`, or of discovery, go on.
     ///
     /// # Errors
     /// [`Limited`] where the client comes too often.
-    pub fn admit(
+    pub async fn admit(
         &self,
         verified: Verified,
         service: Option<&ServiceId>,
     ) -> Result<Admitted, Limited> {
-        let _standing = self.admit_client(verified.client(), service)?;
+        let _standing = self.admit_client(verified.client(), service).await?;
         Ok(Admitted(verified))
     }
 
@@ -206,19 +230,64 @@ impl Limits {
         }
     }
 
-    fn ask<const N: usize>(&self, questions: [Question<'_>; N]) -> Result<Passed, Limited> {
+    async fn ask<const N: usize>(&self, questions: [Question<'_>; N]) -> Result<Passed, Limited> {
         match self.mode {
             Mode::Off => Ok(Passed::new(None)),
             Mode::Observe => {
-                Ok(self.watch(&questions, questions.each_ref().map(Question::ask_here)))
+                let mut answers = questions.each_ref().map(|question| Some(question.ask_here()));
+                self.ask_fleet(&questions, &mut answers, Draws::Each).await;
+                Ok(self.watch(&questions, answers))
             }
-            Mode::Enforce => self.hold(&questions, ask_until_refused(&questions)),
+            Mode::Enforce => {
+                let mut answers = ask_until_refused(&questions);
+                if answers.iter().flatten().all(Result::is_ok) {
+                    self.ask_fleet(&questions, &mut answers, Draws::AllOrNone).await;
+                }
+                self.judge(&questions, answers)
+            }
+        }
+    }
+
+    /// Where this replica's own buckets have room, puts the fleet's answers in the place of theirs. They
+    /// learn from it: what the fleet refuses is refused here until the fleet has room again, and what was
+    /// drawn here for a call that does not go on is given back.
+    async fn ask_fleet<const N: usize>(
+        &self,
+        questions: &[Question<'_>; N],
+        answers: &mut [Option<Answer>; N],
+        draws: Draws,
+    ) {
+        let (Some(fleet), Some(patience)) = (&self.fleet, self.patience) else { return };
+        let (asked, places): (Vec<Question<'_>>, Vec<_>) = questions
+            .iter()
+            .zip(answers)
+            .filter(|(_, answer)| matches!(answer, Some(Ok(_))))
+            .unzip();
+        if asked.is_empty() {
+            return;
+        }
+        let begun = self.clock.monotonic();
+        let Some(told) = fleet.ask(patience, draws, &asked).await else { return };
+        // Counted from the asking: who comes when the wait is over arrives there when it is over there.
+        let underway = self.clock.monotonic().saturating_sub(begun);
+        let ends = draws == Draws::AllOrNone && told.iter().any(Result::is_err);
+        for ((question, place), answer) in asked.iter().zip(places).zip(told) {
+            match answer {
+                Err(Wait(wait)) => question.refuse_for(wait.saturating_sub(underway)),
+                Ok(_) if ends => question.give_back(),
+                Ok(_) => {}
+            }
+            *place = Some(answer);
         }
     }
 
     /// Counts how each answer came out.
-    fn watch<const N: usize>(&self, questions: &[Question<'_>; N], answers: [Answer; N]) -> Passed {
-        for (question, answer) in questions.iter().zip(answers) {
+    fn watch<const N: usize>(
+        &self,
+        questions: &[Question<'_>; N],
+        answers: [Option<Answer>; N],
+    ) -> Passed {
+        for (question, answer) in questions.iter().zip(answers.into_iter().flatten()) {
             let outcome = if answer.is_ok() { Outcome::Passed } else { Outcome::Observed };
             self.metrics.count(question.limit, outcome);
         }
@@ -226,7 +295,7 @@ impl Limits {
     }
 
     /// Counts the answers up to the first that refuses, and holds to them.
-    fn hold<const N: usize>(
+    fn judge<const N: usize>(
         &self,
         questions: &[Question<'_>; N],
         answers: [Option<Answer>; N],
@@ -279,9 +348,10 @@ enum Place<'a> {
 }
 
 fn assemble(
-    mode: Mode,
+    settings: &Settings,
     quotas: &Quotas,
     buckets: &dyn Fn(Quota, Place<'_>) -> Arc<Buckets>,
+    fleet: Option<Arc<Fleet>>,
     clock: &Arc<dyn Clock>,
     metrics: Metrics,
 ) -> Limits {
@@ -293,7 +363,9 @@ fn assemble(
         own.service.map(|quota| (own.client.clone(), buckets(quota, Place::Service(&own.client))))
     });
     Limits {
-        mode,
+        mode: settings.mode,
+        fleet,
+        patience: settings.shared.then(|| settings.shared_timeout.get()),
         address: general(quotas.address, Limit::Address),
         failing_address: general(quotas.failing_address, Limit::FailingAddress),
         open_address: general(quotas.open_address, Limit::OpenAddress),

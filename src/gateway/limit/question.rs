@@ -1,5 +1,7 @@
 //! One bucket that a call asks for leave.
 
+use std::time::Duration;
+
 use crate::gateway::limit::buckets::{Answer, Buckets};
 use crate::gateway::limit::metrics::Limit;
 use crate::gateway::limit::subject::Subject;
@@ -33,5 +35,10 @@ impl<'a> Question<'a> {
         if self.draws {
             self.buckets.give_back(&self.subject);
         }
+    }
+
+    /// Has this replica's own bucket refuse for so long, and then let one pass.
+    pub(crate) fn refuse_for(&self, wait: Duration) {
+        self.buckets.hold(&self.subject, wait);
     }
 }

@@ -6,6 +6,7 @@ use governor::Quota;
 use serde::{Deserialize, Serialize};
 
 use crate::names::ClientId;
+use crate::units::Period;
 
 /// Above this a figure is a slip of the pen: no process answers that often, and no bucket of that
 /// size limits anything.
@@ -104,6 +105,13 @@ pub struct Settings {
     /// newcomers share a fixed number of buckets: memory stays bounded and nobody gets in free. At
     /// some 70 bytes each, the default is 7 MB for a kind.
     pub max_keys: usize,
+    /// With Redis, whether all replicas together hold these figures, or each for itself. Default yes:
+    /// what a caller may do does not grow with the number of replicas.
+    pub shared: bool,
+    /// The most that a call waits for Redis to say whether it is within its limits; then this replica's
+    /// own limits hold until Redis answers again. Default 50 ms, a tenth of what a clinician waits for
+    /// the whole call: a limit may be wrong for a while, a call may not be late for it.
+    pub shared_timeout: Period,
 }
 
 impl Default for Settings {
@@ -116,6 +124,8 @@ impl Default for Settings {
             client: Rate::per_second(100, 200),
             client_service: Rate::per_second(50, 100),
             max_keys: 100_000,
+            shared: true,
+            shared_timeout: Period::millis(50),
         }
     }
 }
@@ -197,6 +207,9 @@ pub(crate) fn check(
     };
     if settings.max_keys == 0 {
         problems.push("limits.max_keys is 0; write at least 1, such as 100000".to_owned());
+    }
+    if settings.shared_timeout.get().is_zero() {
+        problems.push("limits.shared_timeout is 0; write at least 1ms, such as 50ms".to_owned());
     }
     if problems.is_empty() { Ok(quotas) } else { Err(SettingsError { problems }) }
 }

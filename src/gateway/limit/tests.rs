@@ -6,10 +6,12 @@ use super::*;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 use crate::clock::{ManualClock, UnixTime};
+use crate::units::Period;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -23,7 +25,7 @@ fn bench_with(settings: &Settings, overrides: &[(ClientId, ClientSettings)]) -> 
     let clock = ManualClock::new(UnixTime::from_secs(1_700_000_000));
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let limits = Limits::new(settings, overrides, Arc::new(clock.clone()), metrics).unwrap();
+    let limits = Limits::new(settings, overrides, None, Arc::new(clock.clone()), metrics).unwrap();
     Bench { limits, clock, registry }
 }
 
@@ -55,6 +57,11 @@ fn service(text: &str) -> ServiceId {
     ServiceId::new(text).unwrap()
 }
 
+/// Without Redis no check waits.
+fn now<T>(check: impl Future<Output = T>) -> T {
+    check.now_or_never().unwrap()
+}
+
 fn passes(times: u32, mut ask: impl FnMut() -> Result<Passed, Limited>) -> u32 {
     let mut passed = 0;
     for _ in 0..times {
@@ -66,7 +73,7 @@ fn passes(times: u32, mut ask: impl FnMut() -> Result<Passed, Limited>) -> u32 {
 #[test]
 fn a_burst_is_exact_and_refills_at_the_rate() {
     let bench = bench(&Settings { address: Rate::per_second(50, 100), ..Settings::default() });
-    let ask = || bench.limits.admit_address(v4(1));
+    let ask = || now(bench.limits.admit_address(v4(1)));
     assert_eq!(passes(300, ask), 100);
     let refused = ask().unwrap_err();
     assert_eq!(refused.which(), Limit::Address);
@@ -86,18 +93,18 @@ fn a_burst_is_exact_and_refills_at_the_rate() {
 #[test]
 fn the_wall_clock_has_no_say() {
     let bench = bench(&Settings { address: Rate::per_second(1, 1), ..Settings::default() });
-    assert!(bench.limits.admit_address(v4(1)).is_ok());
+    assert!(now(bench.limits.admit_address(v4(1))).is_ok());
     bench.clock.set(UnixTime::from_secs(1_900_000_000));
-    assert!(bench.limits.admit_address(v4(1)).is_err());
+    assert!(now(bench.limits.admit_address(v4(1))).is_err());
     bench.clock.set(UnixTime::from_secs(0));
     bench.clock.advance(Duration::from_secs(1));
-    assert!(bench.limits.admit_address(v4(1)).is_ok());
+    assert!(now(bench.limits.admit_address(v4(1))).is_ok());
 }
 
 #[test]
 fn remaining_counts_down() {
     let bench = bench(&Settings { address: Rate::per_second(1, 3), ..Settings::default() });
-    let left = || bench.limits.admit_address(v4(1)).unwrap().standing().unwrap().remaining;
+    let left = || now(bench.limits.admit_address(v4(1))).unwrap().standing().unwrap().remaining;
     assert_eq!([left(), left(), left()], [2, 1, 0]);
 }
 
@@ -114,29 +121,29 @@ fn retry_after_is_rounded_up() {
 fn only_failures_draw_on_the_limit_for_failures() {
     let settings = Settings { failing_address: Rate::per_minute(30, 20), ..Settings::default() };
     let bench = bench(&settings);
-    assert_eq!(passes(90, || bench.limits.admit_address(v4(1))), 90);
+    assert_eq!(passes(90, || now(bench.limits.admit_address(v4(1)))), 90);
     for failure in 0..20 {
         assert_ne!(
-            bench.limits.admit_address(v4(1)).map_err(|e| e.which()),
+            now(bench.limits.admit_address(v4(1))).map_err(|e| e.which()),
             Err(Limit::FailingAddress),
             "after {failure} failures"
         );
-        bench.limits.note_failure(v4(1));
+        now(bench.limits.note_failure(v4(1)));
         bench.clock.advance(Duration::from_micros(1));
     }
-    let refused = bench.limits.admit_address(v4(1)).unwrap_err();
+    let refused = now(bench.limits.admit_address(v4(1))).unwrap_err();
     assert_eq!(refused.which(), Limit::FailingAddress);
     assert_eq!(refused.retry_after(), Duration::from_secs(2) - Duration::from_micros(20));
-    assert!(bench.limits.admit_address(v4(2)).is_ok(), "another address is not touched");
+    assert!(now(bench.limits.admit_address(v4(2))).is_ok(), "another address is not touched");
 
     // Refusals do not draw; one failure's worth of time lets one more through, and looking spends
     // nothing of it.
     bench.clock.advance(Duration::from_secs(2));
-    assert_eq!(passes(50, || bench.limits.admit_address(v4(1))), 50);
-    bench.limits.note_failure(v4(1));
-    assert!(bench.limits.admit_address(v4(1)).is_err());
+    assert_eq!(passes(50, || now(bench.limits.admit_address(v4(1)))), 50);
+    now(bench.limits.note_failure(v4(1)));
+    assert!(now(bench.limits.admit_address(v4(1))).is_err());
     bench.clock.advance(Duration::from_secs(60));
-    assert!(bench.limits.admit_address(v4(1)).is_ok());
+    assert!(now(bench.limits.admit_address(v4(1))).is_ok());
 }
 
 #[test]
@@ -144,7 +151,7 @@ fn looking_leaves_no_bucket_behind() {
     let settings = Settings { address: Rate::per_second(1, 1), ..Settings::default() };
     let bench = bench(&settings);
     for n in 0..100 {
-        let _ = bench.limits.admit_address(v4(n));
+        let _ = now(bench.limits.admit_address(v4(n)));
     }
     assert_eq!(bench.limits.failing_address.keys(), 0);
     assert_eq!(bench.limits.address.keys(), 100);
@@ -163,9 +170,13 @@ fn an_ipv6_subscriber_is_one() {
     ];
     for (one, other, shared) in same {
         let bench = bench(&settings);
-        assert_eq!(passes(9, || bench.limits.admit_open(ip(one))), 2);
+        assert_eq!(passes(9, || now(bench.limits.admit_open(ip(one)))), 2);
         let expected = if shared { 0 } else { 2 };
-        assert_eq!(passes(9, || bench.limits.admit_open(ip(other))), expected, "{one} {other}");
+        assert_eq!(
+            passes(9, || now(bench.limits.admit_open(ip(other)))),
+            expected,
+            "{one} {other}"
+        );
     }
 }
 
@@ -177,8 +188,8 @@ fn kinds_of_limit_do_not_share() {
         ..Settings::default()
     };
     let bench = bench(&settings);
-    assert_eq!(passes(5, || bench.limits.admit_address(v4(1))), 1);
-    assert_eq!(passes(5, || bench.limits.admit_open(v4(1))), 1);
+    assert_eq!(passes(5, || now(bench.limits.admit_address(v4(1)))), 1);
+    assert_eq!(passes(5, || now(bench.limits.admit_open(v4(1)))), 1);
 }
 
 #[test]
@@ -191,13 +202,13 @@ fn a_busy_service_does_not_use_up_the_client() {
     let bench = bench(&settings);
     let (ehr, other) = (client("ehr"), client("other"));
     let (a, b, c) = (service("a"), service("b"), service("c"));
-    let ask = |who: &ClientId, what| passes(100, || bench.limits.admit_client(who, what));
+    let ask = |who: &ClientId, what| passes(100, || now(bench.limits.admit_client(who, what)));
     assert_eq!(ask(&ehr, Some(&a)), 4);
-    let refused = bench.limits.admit_client(&ehr, Some(&a)).unwrap_err();
+    let refused = now(bench.limits.admit_client(&ehr, Some(&a))).unwrap_err();
     assert_eq!(refused.which(), Limit::ClientService);
     assert_eq!(ask(&ehr, Some(&b)), 4);
     assert_eq!(ask(&ehr, None), 2, "what the client has left");
-    let refused = bench.limits.admit_client(&ehr, Some(&c)).unwrap_err();
+    let refused = now(bench.limits.admit_client(&ehr, Some(&c))).unwrap_err();
     assert_eq!(refused.which(), Limit::Client);
     assert_eq!(ask(&other, Some(&a)), 4, "another client is not touched");
 }
@@ -211,7 +222,7 @@ fn a_busy_client_does_not_use_up_the_service() {
     };
     let bench = bench(&settings);
     let (ehr, a) = (client("ehr"), service("a"));
-    let ask = |what| passes(100, || bench.limits.admit_client(&ehr, what));
+    let ask = |what| passes(100, || now(bench.limits.admit_client(&ehr, what)));
     assert_eq!(ask(None), 4);
     assert_eq!(ask(Some(&a)), 0);
     bench.clock.advance(40 * MS);
@@ -230,7 +241,7 @@ fn a_client_may_have_its_own_figures() {
         client_service: Some(Rate::per_second(1, 30)),
     };
     let bench = bench_with(&settings, &[(client("large"), large)]);
-    let ask = |who: &str| passes(100, || bench.limits.admit_client(&client(who), None));
+    let ask = |who: &str| passes(100, || now(bench.limits.admit_client(&client(who), None)));
     assert_eq!((ask("large"), ask("small")), (30, 5));
 }
 
@@ -243,8 +254,8 @@ fn observing_refuses_nobody_and_counts_who_would_have_been() {
         ..Settings::default()
     };
     let bench = bench(&settings);
-    bench.limits.note_failure(v4(1));
-    assert_eq!(passes(10, || bench.limits.admit_address(v4(1))), 10);
+    now(bench.limits.note_failure(v4(1)));
+    assert_eq!(passes(10, || now(bench.limits.admit_address(v4(1)))), 10);
     let text = bench.metrics();
     for line in [
         "hookgate_limit_checks_total{limit=\"address\",outcome=\"observed\"} 7",
@@ -261,10 +272,10 @@ fn off_is_off() {
     let settings =
         Settings { mode: Mode::Off, address: Rate::per_second(1, 1), ..Settings::default() };
     let bench = bench(&settings);
-    bench.limits.note_failure(v4(1));
-    assert_eq!(passes(10, || bench.limits.admit_address(v4(1))), 10);
+    now(bench.limits.note_failure(v4(1)));
+    assert_eq!(passes(10, || now(bench.limits.admit_address(v4(1)))), 10);
     assert_eq!(bench.limits.address.keys() + bench.limits.failing_address.keys(), 0);
-    assert!(!bench.metrics().contains("outcome="));
+    assert!(!bench.metrics().contains("hookgate_limit_checks_total{"));
 }
 
 #[test]
@@ -275,19 +286,19 @@ fn a_million_addresses_are_held_in_bounded_memory_and_nobody_gets_in_free() {
     let bench = bench(&settings);
     let mut passed: u64 = 0;
     for n in 0..1_000_000 {
-        passed += u64::from(bench.limits.admit_address(v4(n)).is_ok());
+        passed += u64::from(now(bench.limits.admit_address(v4(n))).is_ok());
     }
     assert!(bench.limits.address.keys() <= MAX + 1024, "{}", bench.limits.address.keys());
     // Every bucket of its own gave one to its own address; the shared ones gave their burst.
     assert_eq!(passed, 5_000 + 1024 * 2);
 
     // Who had a bucket keeps it, exactly.
-    assert_eq!(passes(5, || bench.limits.admit_address(v4(7))), 1);
+    assert_eq!(passes(5, || now(bench.limits.admit_address(v4(7)))), 1);
 
     // When those are full again there is room for newcomers, without anybody calling sweep.
     bench.clock.advance(Duration::from_secs(600));
-    let _ = bench.limits.admit_address(v4(2_000_000));
-    assert_eq!(passes(5, || bench.limits.admit_address(v4(2_000_001))), 2);
+    let _ = now(bench.limits.admit_address(v4(2_000_000)));
+    assert_eq!(passes(5, || now(bench.limits.admit_address(v4(2_000_001)))), 2);
     assert!(bench.limits.address.keys() < 10, "{}", bench.limits.address.keys());
 }
 
@@ -296,14 +307,14 @@ fn a_sweep_forgets_only_who_may_start_anew() {
     let settings = Settings { address: Rate::per_second(1, 10), ..Settings::default() };
     let bench = bench(&settings);
     for n in 0..50 {
-        let _ = bench.limits.admit_address(v4(n));
+        let _ = now(bench.limits.admit_address(v4(n)));
     }
-    assert_eq!(passes(20, || bench.limits.admit_address(v4(99))), 10);
+    assert_eq!(passes(20, || now(bench.limits.admit_address(v4(99)))), 10);
     bench.clock.advance(Duration::from_secs(5));
     bench.limits.sweep();
     assert_eq!(bench.limits.address.keys(), 1);
     assert!(bench.metrics().contains("hookgate_limit_keys{limit=\"address\"} 1"));
-    assert_eq!(passes(20, || bench.limits.admit_address(v4(99))), 5);
+    assert_eq!(passes(20, || now(bench.limits.admit_address(v4(99)))), 5);
 }
 
 #[test]
@@ -314,19 +325,19 @@ fn a_new_configuration_keeps_what_it_does_not_change() {
         ..Settings::default()
     };
     let bench = bench(&old);
-    assert_eq!(passes(9, || bench.limits.admit_address(v4(1))), 3);
-    assert_eq!(passes(9, || bench.limits.admit_open(v4(1))), 3);
+    assert_eq!(passes(9, || now(bench.limits.admit_address(v4(1)))), 3);
+    assert_eq!(passes(9, || now(bench.limits.admit_open(v4(1)))), 3);
     let new = Settings { open_address: Rate::per_second(1, 5), ..old };
     let renewed = bench.limits.renewed(&new, &[]).unwrap();
-    assert_eq!(passes(9, || renewed.admit_address(v4(1))), 0);
-    assert_eq!(passes(9, || renewed.admit_open(v4(1))), 5);
+    assert_eq!(passes(9, || now(renewed.admit_address(v4(1)))), 0);
+    assert_eq!(passes(9, || now(renewed.admit_open(v4(1)))), 5);
 }
 
 #[test]
 fn threads_share_one_bucket() {
     let bench = bench(&Settings { address: Rate::per_minute(1, 1000), ..Settings::default() });
     let passed: u32 = std::thread::scope(|scope| {
-        let ask = || passes(1000, || bench.limits.admit_address(v4(1)));
+        let ask = || passes(1000, || now(bench.limits.admit_address(v4(1))));
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
@@ -344,6 +355,7 @@ fn figures_that_cannot_be_held_to_are_all_named() {
         client: none,
         client_service: both,
         max_keys: 0,
+        shared_timeout: Period::millis(0),
         ..Settings::default()
     };
     let own = ClientSettings { client: Some(Rate::per_second(2_000_000, 1)), client_service: None };
@@ -358,6 +370,7 @@ fn figures_that_cannot_be_held_to_are_all_named() {
             "limits.client_service has both per_second and per_minute; write one of them",
             "client x: limit.client has per_second = 2000000; write 1 to 1000000",
             "limits.max_keys is 0; write at least 1, such as 100000",
+            "limits.shared_timeout is 0; write at least 1ms, such as 50ms",
         ]
     );
 }
@@ -366,7 +379,7 @@ fn figures_that_cannot_be_held_to_are_all_named() {
 fn the_largest_figures_do_not_overflow() {
     let settings = Settings { address: Rate::per_minute(1, 1_000_000), ..Settings::default() };
     let bench = bench(&settings);
-    assert!(bench.limits.admit_address(v4(1)).is_ok());
+    assert!(now(bench.limits.admit_address(v4(1))).is_ok());
 }
 
 #[test]
