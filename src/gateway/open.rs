@@ -17,7 +17,7 @@ use crate::gateway::route::{RouteError, Way};
 use crate::gateway::service::{Service, Services};
 use crate::gateway::tokens::{LinkTokens, Opened, Target, TokenError};
 use crate::record::Record;
-use crate::store::{Insert, Nonce, Store};
+use crate::store::{Insert, Nonce, Store, StoreError};
 
 /// The way of a link.
 #[derive(Debug)]
@@ -108,12 +108,18 @@ impl OpenPath {
         };
         let note = SpendNote::new(&browser, &opened.id(), now).encode();
         let nonce = Nonce(draw(self.entropy.as_ref())?);
-        match self.store.insert(opened.spend_key(), nonce, note, opened.expires()).await? {
-            Insert::First => {}
-            Insert::Held(first) if allowed_again(&first, &browser, opened, service, now) => {}
-            Insert::Held(_) => return Err(Refusal::Spent),
+        let mut cookie = browser.set_cookie(service.links.grace.get());
+        match self.store.insert(opened.spend_key(), nonce, note, opened.expires()).await {
+            Ok(Insert::First) => {}
+            Ok(Insert::Held(first)) if allowed_again(&first, &browser, opened, service, now) => {}
+            Ok(Insert::Held(_)) => return Err(Refusal::Spent),
+            // It may be spent, by this browser: without its cookie a reload would find it gone.
+            Err(error @ StoreError::Down(_)) => {
+                cookie.set_sensitive(true);
+                return Err(Refusal::Unanswered { error, cookie });
+            }
+            Err(error) => return Err(error.into()),
         }
-        let cookie = browser.set_cookie(service.links.grace.get());
         Ok(opening::redirect(location, cookie).map(|()| Full::default()))
     }
 

@@ -4,7 +4,8 @@
 //! an error that is new does not compile until it has its row in both.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::SET_COOKIE;
+use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 
 use crate::body::BodyError;
@@ -97,6 +98,15 @@ pub enum Refusal {
     /// The same delivery is under way.
     #[error("the same delivery is under way")]
     Busy,
+    /// The store did not say whether the link is opened now. The browser that asked may hold the spending:
+    /// this cookie lets it come again, and no other.
+    #[error("{error}")]
+    Unanswered {
+        /// What the store said.
+        error: StoreError,
+        /// The `Set-Cookie` of this browser.
+        cookie: HeaderValue,
+    },
     /// State.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -131,7 +141,9 @@ impl Refusal {
             | Self::Replay(ReplayError::Store(StoreError::Late)) => {
                 say(StatusCode::UNAUTHORIZED, "unauthorized")
             }
-            Self::Replay(ReplayError::Store(error)) | Self::Store(error) => store(error),
+            Self::Replay(ReplayError::Store(error))
+            | Self::Unanswered { error, .. }
+            | Self::Store(error) => store(error),
             Self::Inspect(InspectError::Forbidden(_)) => say(StatusCode::FORBIDDEN, "forbidden"),
             Self::Inspect(
                 InspectError::Json(_)
@@ -198,6 +210,9 @@ impl Refusal {
         let response = opening::page(kind, id).into_response();
         let mut reply = response.map(|html| Full::new(Bytes::from(html)));
         public.add_fields(&mut reply);
+        if let Self::Unanswered { cookie, .. } = self {
+            reply.headers_mut().insert(SET_COOKIE, cookie.clone());
+        }
         reply
     }
 
@@ -218,7 +233,9 @@ impl Refusal {
             Self::Replay(ReplayError::Replayed) => "replayed",
             Self::Replay(ReplayError::Forgotten) => "forgotten",
             Self::Replay(ReplayError::Store(StoreError::Late)) => "expired",
-            Self::Replay(ReplayError::Store(error)) | Self::Store(error) => store_reason(error),
+            Self::Replay(ReplayError::Store(error))
+            | Self::Unanswered { error, .. }
+            | Self::Store(error) => store_reason(error),
             Self::Inspect(error) => inspect_reason(error),
             Self::Outcomes(error) => outcomes_reason(error),
             Self::Upstream(error) => upstream_reason(error),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Extra, HOOK_INSTANCE, Ids, NO_LIMITS, Scene, Trouble, all_lines, gone, hook_body, outcome,
-    page, problem, refused, status,
+    Extra, HOOK_INSTANCE, Ids, NO_LIMITS, Scene, Trouble, all_lines, cookie, gone, hook_body,
+    outcome, page, problem, refused, status,
 };
 
 fn troubled(trouble: Trouble) -> Extra {
@@ -88,6 +88,40 @@ async fn a_lost_answer_costs_nobody_anything() {
             assert_eq!(scene.report(report.clone()).await.status(), 200, "{after}");
         }
         assert_eq!(scene.reports().len(), before + 1, "{after}");
+    }
+}
+
+/// Twice in a row the answer is lost after the link was spent: the page says that it cannot be opened
+/// now, and the browser that was told so may come again as after any opening. Nobody else may.
+#[tokio::test]
+async fn a_browser_that_got_no_answer_may_come_again_and_no_other() {
+    for (trouble, spent) in
+        [(Trouble::RepliesLost { after: 0, lost: 2 }, true), (Trouble::Down, false)]
+    {
+        let what = format!("{trouble:?}");
+        let scene = Scene::new(&troubled(Trouble::None)).await;
+        let link = scene.link().await;
+        scene.store().gets(trouble);
+        let response = scene.click(&link).send().await.unwrap();
+        let cookie = cookie(&response);
+        refused(response, page(503, "store", "store-down"), &what).await;
+        scene.store().gets(Trouble::None);
+        scene.advance(Duration::from_secs(20));
+        let stranger = scene.click(&link);
+        if spent {
+            gone(
+                &stranger
+                    .header("cookie", "__Host-hookgate=AAAAAAAAAAAAAAAAAAAAAA")
+                    .send()
+                    .await
+                    .unwrap(),
+            );
+            gone(&scene.click(&link).send().await.unwrap());
+        }
+        let again = scene.click(&link).header("cookie", &cookie).send().await.unwrap();
+        assert_eq!(again.status(), 303, "{what}");
+        scene.advance(Duration::from_secs(30));
+        gone(&scene.click(&link).header("cookie", &cookie).send().await.unwrap());
     }
 }
 
