@@ -10,6 +10,7 @@ pub mod units;
 pub mod names;
 pub mod body;
 pub mod record;
+pub mod outbound;
 pub mod redis;
 pub mod store;
 pub mod keyring;
@@ -17,7 +18,6 @@ pub mod json;
 pub mod readiness;
 pub mod replicas;
 pub mod peer;
-pub mod outbound;
 // -- the ways through ----------------------------------------------------------------------------
 pub mod gateway;
 // -- the doors -----------------------------------------------------------------------------------
