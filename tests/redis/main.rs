@@ -4,4 +4,12 @@
 mod server;
 mod cluster;
 mod sentinel;
+mod rig;
 mod harness;
+mod one;
+mod outage;
+mod login;
+mod tls;
+mod durably;
+mod failover;
+mod slots;

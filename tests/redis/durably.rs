@@ -1,0 +1,67 @@
+//! Steps that count only once replicas have them.
+
+use futures_util::future::join_all;
+use hookgate::redis::{Redis, RedisError, Settings};
+use redis::Value;
+
+use crate::rig::{answers, count, counting, settings, soon};
+use crate::server::{RedisServer, eventually};
+
+fn waiting(address: String, replicas: u8) -> Settings {
+    Settings { wait_replicas: replicas, ..settings(address) }
+}
+
+async fn durably(redis: &Redis) -> Result<Value, RedisError> {
+    redis.run_durably(&counting(), &[b"hookgate:a"], &[]).await
+}
+
+fn replica_of(master: &RedisServer) -> RedisServer {
+    let replica = RedisServer::start_with(&["--replicaof", &master.address().replace(':', " ")]);
+    eventually("the replica is connected", || {
+        replica.command(&["INFO", "replication"]).contains("master_link_status:up")
+    });
+    replica
+}
+
+#[tokio::test]
+async fn a_step_counts_once_the_replica_has_it_and_not_before() {
+    let master = RedisServer::start();
+    let mut replica = replica_of(&master);
+    let redis = Redis::open(&waiting(master.address(), 1)).expect("settings");
+    soon("the replica is known", async || durably(&redis).await.is_ok()).await;
+    assert_eq!(replica.command(&["HGET", "hookgate:a", "n"]), "1", "it was waited for");
+
+    let before = master.calls("wait");
+    let done = join_all((0..64).map(|_| durably(&redis))).await;
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    assert_eq!(replica.command(&["HGET", "hookgate:a", "n"]), "65");
+    let waits = master.calls("wait") - before;
+    assert!(waits < 64, "{waits} waits for 64 steps");
+
+    replica.pause();
+    let told = durably(&redis).await.expect_err("nobody has it").to_string();
+    assert!(told.contains("0 of 1 replicas"), "{told}");
+    assert_eq!(master.command(&["HGET", "hookgate:a", "n"]), "66", "the master has");
+    assert!(count(&redis, "b").await.is_ok(), "what need not wait does not");
+    replica.resume();
+    soon("the replica has all", async || durably(&redis).await.is_ok()).await;
+
+    replica.kill();
+    soon("its absence is known", async || durably(&redis).await.is_err()).await;
+    assert!(count(&redis, "b").await.is_ok());
+    replica.restart();
+    soon("it is back", async || durably(&redis).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn without_replicas_nothing_is_waited_for_unless_it_is_asked_for() {
+    let server = RedisServer::start();
+    let alone = Redis::open(&settings(server.address())).expect("settings");
+    assert_eq!(durably(&alone).await, Ok(Value::Int(1)));
+    assert_eq!(server.calls("wait"), 0);
+    let asked = Redis::open(&waiting(server.address(), 1)).expect("settings");
+    answers(&asked).await;
+    let told = durably(&asked).await.expect_err("there is none").to_string();
+    assert!(told.contains("0 of 1 replicas"), "{told}");
+    assert_eq!(server.command(&["HGET", "hookgate:a", "n"]), "1", "it was not even sent");
+}
