@@ -126,8 +126,7 @@ impl Cluster {
         }
         let lines = self.locked();
         slots.masters().into_iter().try_for_each(|master| {
-            let line = lines.get(master).map(|kept| kept.line.now());
-            line.unwrap_or(Err(Trouble::Starting)).map(drop)
+            lines.get(master).map_or(Err(Trouble::Starting), |kept| kept.line.ready())
         })
     }
 

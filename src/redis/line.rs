@@ -18,7 +18,7 @@ use crate::redis::trouble::{Failure, Trouble, code_of};
 use crate::redis::waits::Waits;
 
 /// Calls in a row that may stay without an answer.
-const PATIENCE: u32 = 3;
+const UNANSWERED: u32 = 3;
 
 /// The line to one server.
 pub(super) struct Line {
@@ -93,6 +93,12 @@ impl Line {
         }
     }
 
+    /// Whether steps could be made now, durable ones included.
+    pub(super) fn ready(&self) -> Result<(), Trouble> {
+        let up = self.now()?;
+        up.waits.as_ref().map_or(Ok(()), |waits| enough(&up, waits, up.vitals().replicas))
+    }
+
     /// The connection. Only the first attempt is waited for.
     async fn up(&self, deadline: Instant) -> Result<Arc<Up>, Trouble> {
         let mut state = self.state.subscribe();
@@ -125,20 +131,16 @@ impl Line {
         asking: bool,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
-        let need = waits.needed();
-        let too_few = |have| Trouble::TooFewReplicas { address: up.address.clone(), have, need };
-        let connected = up.vitals().replicas;
-        if connected < need {
-            return Err(Failure::NotSent(too_few(connected)));
-        }
-        let mut have = need;
+        enough(up, waits, up.vitals().replicas).map_err(Failure::NotSent)?;
+        let mut have = waits.needed();
         let kept = async {
             let value = invocation.run(&mut waits.connection(), asking).await?;
             have = waits.acknowledged().await?;
             Ok(value)
         };
         let answer = self.await_answer(up, deadline, kept).await?;
-        if have < need { Err(Failure::Sent(too_few(have))) } else { Ok(answer) }
+        enough(up, waits, have).map_err(Failure::Sent)?;
+        Ok(answer)
     }
 
     /// Asks something that changes nothing.
@@ -167,7 +169,7 @@ impl Line {
         match timeout_at(deadline, asked).await {
             Err(_elapsed) => {
                 let late = Trouble::Late(up.address.clone());
-                if self.unanswered.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= PATIENCE {
+                if self.unanswered.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= UNANSWERED {
                     self.give_up(up, &late);
                 }
                 Err(Failure::Sent(late))
@@ -240,6 +242,11 @@ impl Up {
     pub(super) fn examined(&self, vitals: Vitals) {
         *self.vitals.lock().unwrap_or_else(PoisonError::into_inner) = vitals;
     }
+}
+
+fn enough(up: &Up, waits: &Waits, have: u64) -> Result<(), Trouble> {
+    let (address, need) = (up.address.clone(), waits.needed());
+    if have < need { Err(Trouble::TooFewReplicas { address, have, need }) } else { Ok(()) }
 }
 
 fn refused(up: &Up, code: &str) -> Trouble {

@@ -9,16 +9,15 @@
 //! * Servers that would break the store's promise are refused: replicas, those that evict, old ones.
 //!
 //! # Rights
-//! With the prefix `hookgate`, this ACL user can do what is needed and nothing else; `cluster|slots` and
+//! With the prefix `hookgate`, this ACL user can do what is needed and nothing else; `cluster` and
 //! `asking` are for a cluster, `wait` for `wait_replicas`, `select` for another database than 0:
 //!
 //! ```text
 //! user hookgate on >PASSWORD ~hookgate:* resetchannels -@all +info +ping +dbsize +time +evalsha
-//!   +script|load +get +set +del +exists +hget +hset +hincrby +pexpire +pexpireat +pttl
-//!   +cluster|slots +asking +wait +select
+//!   +script|load +get +set +del +exists +hget +hmget +hgetall +hset +hdel +hincrby +pexpire
+//!   +pexpireat +pttl +cluster|slots +cluster|myid +asking +wait +select
 //! ```
 //!
-//! Keys begin with the prefix and then `:` or `{`; where they begin with `hookgate{`, it is `~hookgate*`.
 //! A user for the sentinels needs `+sentinel|get-master-addr-by-name`.
 
 pub mod settings;
@@ -140,14 +139,14 @@ impl Redis {
         &self.prefix
     }
 
-    /// Whether every server that is needed can be used, as far as is known without asking. The error's
-    /// sentence says what to do.
+    /// Whether every server that is needed can be used, with the replicas that durable steps wait for, as
+    /// far as is known without asking. The error's sentence says what to do.
     ///
     /// # Errors
     /// [`RedisError::Down`]
     pub fn ready(&self) -> Result<(), RedisError> {
         let ready = match &self.way {
-            Way::One(kept) => kept.line.now().map(drop),
+            Way::One(kept) => kept.line.ready(),
             Way::Cluster(kept) => kept.cluster.ready(),
         };
         Ok(ready?)

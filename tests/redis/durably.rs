@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use hookgate::redis::{Redis, RedisError, Settings};
 use redis::Value;
 
-use crate::rig::{answers, count, counting, settings, soon};
+use crate::rig::{answers, count, counting, says, settings, soon};
 use crate::server::{RedisServer, eventually};
 
 fn waiting(address: String, replicas: u8) -> Settings {
@@ -47,10 +47,12 @@ async fn a_step_counts_once_the_replica_has_it_and_not_before() {
     soon("the replica has all", async || durably(&redis).await.is_ok()).await;
 
     replica.kill();
-    soon("its absence is known", async || durably(&redis).await.is_err()).await;
+    says(&redis, "0 of 1 replicas").await;
+    assert!(durably(&redis).await.is_err());
     assert!(count(&redis, "b").await.is_ok());
     replica.restart();
     soon("it is back", async || durably(&redis).await.is_ok()).await;
+    assert_eq!(redis.ready(), Ok(()));
 }
 
 #[tokio::test]

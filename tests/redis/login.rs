@@ -9,12 +9,14 @@ use crate::server::RedisServer;
 
 /// What the documentation of `hookgate::redis` tells operators to write.
 const RIGHTS: &str = "~hookgate:* resetchannels -@all +info +ping +dbsize +time +evalsha \
-    +script|load +get +set +del +exists +hget +hset +hincrby +pexpire +pexpireat +pttl \
-    +cluster|slots +asking +wait +select";
+    +script|load +get +set +del +exists +hget +hmget +hgetall +hset +hdel +hincrby +pexpire \
+    +pexpireat +pttl +cluster|slots +cluster|myid +asking +wait +select";
 
 /// All that scripts may use.
 const EVERYTHING: &str = "
     redis.call('TIME')
+    redis.call('INFO', 'memory')
+    redis.call('DBSIZE')
     redis.call('SET', KEYS[1], 'x', 'NX', 'PX', 60000)
     redis.call('GET', KEYS[1])
     redis.call('PTTL', KEYS[1])
@@ -24,6 +26,9 @@ const EVERYTHING: &str = "
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], 'a', '1')
     redis.call('HGET', KEYS[1], 'a')
+    redis.call('HMGET', KEYS[1], 'a', 'b')
+    redis.call('HGETALL', KEYS[1])
+    redis.call('HDEL', KEYS[1], 'b')
     return redis.call('HINCRBY', KEYS[1], 'a', 1)";
 
 fn set_user(server: &RedisServer, password: &str, rights: &str) {
