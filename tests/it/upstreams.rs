@@ -11,7 +11,7 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::harness::{
     Extra, HOOK_INSTANCE, ISSUER, SERVICE, Scene, card_with_link, hook_body, logged_once, outcome,
@@ -126,10 +126,11 @@ async fn statuses_of_the_service_pass_and_say_nothing_of_its_making() {
 #[tokio::test]
 async fn a_service_that_is_late_or_away_is_told_from_one_that_answers_wrongly() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let away = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    // Bound and not listening: refused, and nobody else gets the port meanwhile.
+    let away = TcpSocket::new_v4().unwrap();
+    away.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let rude = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let urls = [&silent, &away, &rude].map(|l| l.local_addr().unwrap());
-    drop(away);
+    let urls = [silent.local_addr(), away.local_addr(), rude.local_addr()].map(Result::unwrap);
     let mut lists = String::new();
     for (id, address) in ["silent", "away", "rude"].iter().zip(urls) {
         lists += &format!(
