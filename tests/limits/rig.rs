@@ -25,7 +25,8 @@ pub(crate) struct Replica {
 }
 
 pub(crate) fn redis(addresses: Vec<String>) -> Redis {
-    let settings = RedisSettings { addresses, timeout: PATIENT, ..RedisSettings::default() };
+    let timeout = Period::secs(1);
+    let settings = RedisSettings { addresses, timeout, ..RedisSettings::default() };
     Redis::open(&settings).unwrap()
 }
 
