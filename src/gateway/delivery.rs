@@ -3,17 +3,20 @@
 //! An entry is claimed, delivered, and only then settled: when the upstream fails, the claim is given
 //! back and the EHR's retry delivers it. What cannot be told apart is a crash between the upstream's
 //! answer and the settling: then the retry delivers again, because losing it would be worse.
+//!
+//! A store that goes away in between is told later what became of the claim, as long as the claim holds.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, draw};
 use crate::gateway::refusal::Refusal;
-use crate::store::{Claim, Key, Nonce, Store};
+use crate::store::{Claim, Key, Nonce, Store, StoreError};
 
 /// Work that is to be done once, and by whom.
 #[derive(Debug)]
@@ -31,7 +34,17 @@ pub enum Turn {
 pub struct Claimed {
     key: Key,
     nonce: Nonce,
+    lease_until: UnixTime,
     until: UnixTime,
+}
+
+/// What becomes of a claim.
+#[derive(Clone, Debug)]
+enum End {
+    /// It is done, with this answer.
+    Settled(Bytes),
+    /// It is given back.
+    Released,
 }
 
 /// Keeps deliveries to one each.
@@ -40,15 +53,20 @@ pub struct Deliveries {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    places: Arc<Semaphore>,
 }
 
 /// Twice what any upstream call may take; a claim whose owner died is free again after it.
 const LEASE: Duration = Duration::from_secs(120);
+/// How long a store that did not answer is left alone.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Claims whose end a store is told later. More end with their leases.
+const TOLD_LATER: usize = 256;
 
 impl Deliveries {
     /// A step that remembers in `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { store, clock, entropy }
+        Self { store, clock, entropy, places: Arc::new(Semaphore::new(TOLD_LATER)) }
     }
 
     /// Asks for the delivery named `key`, which is remembered until `until` once done.
@@ -57,32 +75,100 @@ impl Deliveries {
     /// [`Refusal`]
     pub async fn claim(&self, key: Key, until: UnixTime) -> Result<Turn, Refusal> {
         let nonce = Nonce(draw(self.entropy.as_ref())?);
-        let lease = self.clock.now().plus(LEASE);
-        Ok(match self.store.claim(key, nonce, lease).await? {
-            Claim::Mine => Turn::Mine(Claimed { key, nonce, until }),
-            Claim::Busy => Turn::Busy,
-            Claim::Settled(status) => Turn::Done(decode(&status)),
-        })
+        let lease_until = self.clock.now().plus(LEASE);
+        let claimed = Claimed { key, nonce, lease_until, until };
+        match self.store.claim(key, nonce, lease_until).await {
+            Ok(Claim::Mine) => Ok(Turn::Mine(claimed)),
+            Ok(Claim::Busy) => Ok(Turn::Busy),
+            Ok(Claim::Settled(status)) => Ok(Turn::Done(decode(&status))),
+            Err(error) => {
+                if matches!(error, StoreError::Down(_)) {
+                    // It may hold the claim all the same, and the EHR's retry would find it busy.
+                    self.end_later(claimed, End::Released);
+                }
+                Err(error.into())
+            }
+        }
     }
 
     /// The upstream took it, with this status.
     ///
-    /// It is too late for an error: what the upstream took stays taken. A store that cannot note it is
-    /// alarmed about, and a repeat would be delivered again.
+    /// It is too late for an error: what the upstream took stays taken. A store that cannot note it now
+    /// is told again until the claim's lease ends; it is alarmed about where that fails too, because a
+    /// repeat would then be delivered again.
     pub async fn settle(&self, claimed: Claimed, status: StatusCode) {
         let value = Bytes::copy_from_slice(&status.as_u16().to_be_bytes());
-        if let Err(error) =
-            self.store.settle(claimed.key, claimed.nonce, value, claimed.until).await
-        {
-            tracing::error!(%error, "a delivery is done and could not be noted: a repeat would be delivered again");
-        }
+        self.end(claimed, End::Settled(value)).await;
     }
 
     /// The upstream did not take it: the next attempt may.
     pub async fn release(&self, claimed: Claimed) {
-        if let Err(error) = self.store.release(claimed.key, claimed.nonce).await {
-            tracing::warn!(%error, "a delivery could not be given back; it is free again when its lease ends");
+        self.end(claimed, End::Released).await;
+    }
+
+    async fn end(&self, claimed: Claimed, end: End) {
+        match tell(self.store.as_ref(), &claimed, &end).await {
+            Ok(()) => {}
+            Err(error @ StoreError::Down(_)) => {
+                tracing::warn!(%error, "the end of a delivery could not be noted yet");
+                self.end_later(claimed, end);
+            }
+            Err(error) => give_up(&end, &error.to_string()),
         }
+    }
+
+    /// Tells the store again and again, beside everything else, until the lease ends.
+    fn end_later(&self, claimed: Claimed, end: End) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            give_up(&end, "too many others wait for the store");
+            return;
+        };
+        // Whoever closes the store does not wait for this.
+        let (store, clock) = (Arc::downgrade(&self.store), Arc::clone(&self.clock));
+        tokio::spawn(async move {
+            let told = tell_later(&store, clock.as_ref(), &claimed, &end).await;
+            if let Err(error) = told {
+                give_up(&end, &error.to_string());
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn tell_later(
+    store: &Weak<dyn Store>,
+    clock: &dyn Clock,
+    claimed: &Claimed,
+    end: &End,
+) -> Result<(), StoreError> {
+    loop {
+        clock.sleep(PAUSE).await;
+        let Some(store) = store.upgrade() else { return Ok(()) };
+        match tell(store.as_ref(), claimed, end).await {
+            Err(StoreError::Down(_)) if clock.now() < claimed.lease_until => {}
+            told => return told,
+        }
+    }
+}
+
+async fn tell(store: &dyn Store, claimed: &Claimed, end: &End) -> Result<(), StoreError> {
+    let Claimed { key, nonce, until, .. } = *claimed;
+    match end {
+        End::Settled(value) => store.settle(key, nonce, value.clone(), until).await,
+        End::Released => store.release(key, nonce).await,
+    }
+}
+
+fn give_up(end: &End, error: &str) {
+    match end {
+        End::Settled(_) => tracing::error!(
+            error,
+            "a delivery is done and could not be noted: a repeat would be delivered again"
+        ),
+        End::Released => tracing::warn!(
+            error,
+            "a delivery could not be given back; it is free again when its lease ends"
+        ),
     }
 }
 

@@ -223,3 +223,65 @@ async fn long_before_it_is_full_the_store_says_so_and_full_it_refuses() {
         "{told:?}"
     );
 }
+
+/// An EHR that reports again until its report is taken, as `Retry-After` asks it to.
+async fn report_until_taken(scene: &Scene, report: &str) -> usize {
+    for tries in 0..100 {
+        let response = scene.report(report.to_owned()).await;
+        if response.status() == 200 {
+            return tries;
+        }
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key("retry-after"));
+        scene.store().gets(Trouble::None);
+        scene.advance(Duration::from_secs(5));
+        // Whoever waits for the clock has its turn.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never taken");
+}
+
+/// Wherever in a report the store goes away, the EHR's retry delivers it, and nothing comes twice.
+#[tokio::test]
+async fn a_report_is_delivered_once_whenever_the_store_goes_away() {
+    // The steps of a report: its token, the ids' record, the claim, the settling.
+    for (step, tries) in [(0, 1), (1, 1), (2, 2), (3, 0)] {
+        for lost in [1, 2, 5] {
+            let what = format!("step {step}, {lost} answers");
+            let scene = Scene::new(&troubled(Trouble::None)).await;
+            scene.answers_reports(|_| status(200));
+            let report = report(&scene.ids_of(HOOK_INSTANCE).await);
+            scene.store().gets(Trouble::RepliesLost { after: step, lost });
+            let tried = report_until_taken(&scene, &report).await;
+            assert!(tried <= if lost > 1 { tries } else { 0 }, "{what}: {tried}");
+            assert_eq!(scene.reports().len(), 1, "{what}");
+            scene.store().gets(Trouble::None);
+            report_until_taken(&scene, &report).await;
+            assert_eq!(scene.reports().len(), 1, "{what}: a repeat");
+        }
+    }
+}
+
+/// The service took the report, and then the store is away for a while: it is told when it is back.
+#[tokio::test]
+async fn what_was_delivered_is_noted_when_the_store_is_back() {
+    for (away, delivered) in [(5, 1), (100, 1), (125, 2)] {
+        let scene = Scene::new(&troubled(Trouble::None)).await;
+        let (store, clock) = (scene.store().clone(), scene.clock.clone());
+        scene.answers_reports(move |_| {
+            store.gets(Trouble::Down);
+            status(200)
+        });
+        let report = report(&scene.ids_of(HOOK_INSTANCE).await);
+        assert_eq!(scene.report(report.clone()).await.status(), 200, "the service has it");
+        for _ in 0..away / 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            clock.advance(Duration::from_secs(5));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        scene.answers_reports(|_| status(200));
+        scene.store().gets(Trouble::None);
+        report_until_taken(&scene, &report).await;
+        assert_eq!(scene.reports().len(), delivered, "away for {away} seconds");
+    }
+}
