@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hookgate::demo::server as demo;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -46,23 +47,56 @@ async fn links_wait_for_the_store_and_open_when_it_is_back() {
     }
 }
 
+/// Every way that an EHR goes, with a token and, where the service opted in, without.
 #[tokio::test]
 async fn calls_are_told_to_come_again_by_default() {
-    for (trouble, (status, code, reason)) in
+    for (trouble, (code, name, reason)) in
         [(Trouble::Down, DOWN), (Trouble::Unreached, DOWN), (Trouble::Full, FULL)]
     {
         let what = format!("{trouble:?}");
-        let scene = Scene::new(&troubled(trouble)).await;
-        let token = scene.token(&scene.endpoint());
-        let none = "{\"feedback\":[]}".to_owned();
-        for (url, body) in [(scene.endpoint(), hook_body()), (scene.feedback(), none)] {
-            let response = scene.post_with(&url, &token, body).await;
-            refused(response, outcome(status, code, reason), &what).await;
+        let tables = format!("{NO_LIMITS}[discovery]\nmode = \"authenticated\"\n");
+        let lists = "[[service]]\nid = \"*\"\n[service.feedback]\nanalytics = \"uuid\"\n";
+        let extra = Extra { tables, lists: lists.to_owned(), ..troubled(Trouble::None) };
+        let scene = Scene::new(&extra).await;
+        scene.answers_reports(|_| status(200));
+        let ids = scene.ids_of(HOOK_INSTANCE).await;
+        let list = format!("{}/cds-services", scene.public_url);
+        let analytics = scene.analytics_url(&ids.suggestions[0]);
+        let http = scene.http();
+        let json = |url: &str| http.post(url).header("content-type", "application/json");
+        let signed =
+            |request: reqwest::RequestBuilder, url: &str| request.bearer_auth(scene.token(url));
+        let (hook, feedback) = (scene.endpoint(), scene.feedback());
+        let calls = [
+            ("hook", signed(json(&hook).body(hook_body()), &hook)),
+            ("discovery", signed(http.get(&list), &list)),
+            ("feedback", signed(json(&feedback).body(report(&ids)), &feedback)),
+            ("analytics", signed(json(&analytics).body("{}"), &analytics)),
+            ("analytics by id", json(&analytics).body("{}")),
+        ];
+        scene.store().gets(trouble);
+        let before = scene.service.arrivals().len();
+        for (way, call) in &calls {
+            let response = call.try_clone().unwrap().send().await.unwrap();
+            refused(response, outcome(code, name, reason), &format!("{what} {way}")).await;
         }
-        assert!(scene.service.arrivals().is_empty(), "{what}");
+        assert_eq!(scene.service.arrivals().len(), before, "{what}");
+        let keys = format!("{}/.well-known/jwks.json", scene.public_url);
+        assert_eq!(http.get(keys).send().await.unwrap().status(), 200, "{what}");
         scene.store().gets(Trouble::None);
-        let response = scene.post_with(&scene.endpoint(), &token, hook_body()).await;
-        assert_eq!(response.status(), 200, "{what}: nothing had spent it");
+        // What was not certain to be given back is so after a moment.
+        scene.advance(Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        scene.service.plays(|arrival| match arrival.target.as_str() {
+            "/cds-services" => demo::json(200, "{\"services\":[]}".to_owned()),
+            _ => demo::json(200, "{\"cards\":[]}".to_owned()),
+        });
+        for (way, call) in calls {
+            let response = call.send().await.unwrap();
+            assert_eq!(response.status(), 200, "{what} {way}: nothing had spent it");
+        }
+        // The second analytics call repeats the first.
+        assert_eq!(scene.service.arrivals().len(), before + 4, "{what}");
     }
 }
 
