@@ -5,10 +5,16 @@
 //! | `about` | `"schema"` | version, 8 bytes |
 //! | `about` | `"history"` | the mark, 8 bytes; since, 8 bytes; the file's identity, 24 bytes |
 //! | `about` | `"commits"` | how many, 8 bytes |
-//! | `entries` | the key's digest, 32 bytes | until, 8 bytes; nonce, 16 bytes; the value |
-//! | `expiry` | until and the key's digest | nothing |
+//! | `entries` | until, 8 bytes, and the key's digest, 32 bytes | nonce, 16 bytes; the value |
 //!
-//! Numbers are big-endian, times are milliseconds since 1970.
+//! Numbers in values are big-endian, times are milliseconds since 1970.
+//!
+//! Entries stand in the order in which they end. What is asked for together ends at nearly the same time
+//! and so lies on few pages, however many callers there are: a commit writes those and not a page for each
+//! caller. Where a key stands is known in memory, see [`Index`].
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use redb::{
@@ -21,11 +27,12 @@ use crate::store::contract::{Incarnation, Key, Nonce};
 use crate::store::disk::medium::Identity;
 
 /// The version of the tables above. Another one is refused.
-pub(crate) const SCHEMA: u64 = 1;
+pub(crate) const SCHEMA: u64 = 2;
+
+type Digest = [u8; 32];
 
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
-const ENTRIES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("entries");
-const EXPIRY: TableDefinition<'_, (u64, &[u8; 32]), ()> = TableDefinition::new("expiry");
+const ENTRIES: TableDefinition<'_, (u64, &Digest), &[u8]> = TableDefinition::new("entries");
 
 /// What the file says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,19 +98,58 @@ pub(crate) fn write_commits(transaction: &WriteTransaction, commits: u64) -> Res
     Ok(())
 }
 
+/// When each key of the file ends, which is where it stands in it.
+///
+/// It has what the writer has done and not yet committed, too; what is not committed is not found in the
+/// file. After a failed commit it is dropped with the database, and read from the file anew.
+///
+/// A tree, since a hash table of a million keys that grows keeps callers waiting while it moves.
+#[derive(Debug)]
+pub(crate) struct Index(RwLock<BTreeMap<Digest, UnixTime>>);
+
+impl Index {
+    fn until(&self, key: &Key) -> Option<UnixTime> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key.as_bytes()).copied()
+    }
+
+    /// Returns the former end.
+    fn put(&self, key: &Key, until: UnixTime) -> Option<UnixTime> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(*key.as_bytes(), until)
+    }
+
+    fn remove(&self, digest: &Digest) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+}
+
+/// Reads the whole table.
+pub(crate) fn read_index(transaction: &WriteTransaction) -> Result<Index, Error> {
+    let entries = transaction.open_table(ENTRIES)?;
+    let place = |row: Result<_, redb::StorageError>| {
+        let (place, _): (redb::AccessGuard<'_, (u64, &Digest)>, _) = row?;
+        let (until, digest) = place.value();
+        Ok((*digest, UnixTime::from_millis(until)))
+    };
+    Ok(Index(RwLock::new(entries.iter()?.map(place).collect::<Result<_, Error>>()?)))
+}
+
 /// The value under `key` in the last commit, if it has not ended.
-pub(crate) fn read(database: &Database, key: &Key, now: UnixTime) -> Result<Option<Bytes>, Error> {
+pub(crate) fn read(
+    database: &Database,
+    index: &Index,
+    key: &Key,
+    now: UnixTime,
+) -> Result<Option<Bytes>, Error> {
+    let Some(until) = index.until(key).filter(|until| *until > now) else { return Ok(None) };
     let entries = database.begin_read()?.open_table(ENTRIES)?;
-    let found = entries.get(key.as_bytes())?;
-    let Some(row) = found else { return Ok(None) };
-    let entry = Entry::parse(row.value())?;
-    Ok((entry.until > now).then_some(entry.value))
+    let found = entries.get((until.millis(), key.as_bytes()))?;
+    found.map(|row| Ok(Entry::parse(until, row.value())?.value)).transpose()
 }
 
 /// Whether something has ended and not been swept in the last commit.
 pub(crate) fn has_ended(database: &Database, now: UnixTime) -> Result<bool, Error> {
-    let expiry = database.begin_read()?.open_table(EXPIRY)?;
-    Ok(expiry.first()?.is_some_and(|(row, _)| row.value().0 <= now.millis()))
+    let entries = database.begin_read()?.open_table(ENTRIES)?;
+    Ok(entries.first()?.is_some_and(|(place, _)| place.value().0 <= now.millis()))
 }
 
 /// What is kept under a key.
@@ -115,37 +161,26 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn parse(row: &[u8]) -> Result<Self, Error> {
-        let parts = row.split_first_chunk::<8>().and_then(|(until, rest)| {
-            let (nonce, value) = rest.split_first_chunk::<16>()?;
-            Some((until, nonce, value))
-        });
-        let (until, nonce, value) = parts.ok_or_else(|| damaged("an entry"))?;
-        Ok(Self {
-            until: UnixTime::from_millis(u64::from_be_bytes(*until)),
-            nonce: Nonce(*nonce),
-            value: Bytes::copy_from_slice(value),
-        })
+    fn parse(until: UnixTime, row: &[u8]) -> Result<Self, Error> {
+        let (nonce, value) = row.split_first_chunk::<16>().ok_or_else(|| damaged("an entry"))?;
+        Ok(Self { until, nonce: Nonce(*nonce), value: Bytes::copy_from_slice(value) })
     }
 
     fn to_row(&self) -> Vec<u8> {
-        [&self.until.millis().to_be_bytes()[..], &self.nonce.0, &self.value].concat()
+        [&self.nonce.0[..], &self.value].concat()
     }
 }
 
 /// The entries, inside one write transaction.
 #[derive(Debug)]
 pub(crate) struct Ledger<'t> {
-    entries: Table<'t, &'static [u8; 32], &'static [u8]>,
-    expiry: Table<'t, (u64, &'static [u8; 32]), ()>,
+    entries: Table<'t, (u64, &'static Digest), &'static [u8]>,
+    index: &'t Index,
 }
 
 impl<'t> Ledger<'t> {
-    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, Error> {
-        Ok(Self {
-            entries: transaction.open_table(ENTRIES)?,
-            expiry: transaction.open_table(EXPIRY)?,
-        })
+    pub(crate) fn open(transaction: &'t WriteTransaction, index: &'t Index) -> Result<Self, Error> {
+        Ok(Self { entries: transaction.open_table(ENTRIES)?, index })
     }
 
     /// How many entries take up room, ended ones included.
@@ -153,34 +188,35 @@ impl<'t> Ledger<'t> {
         Ok(self.entries.len()?)
     }
 
-    /// What is kept under `key`, ended or not.
-    pub(crate) fn get(&self, key: &Key) -> Result<Option<Entry>, Error> {
-        self.entries.get(key.as_bytes())?.map(|row| Entry::parse(row.value())).transpose()
+    /// What is kept under `key` beyond `now`.
+    pub(crate) fn get(&self, key: &Key, now: UnixTime) -> Result<Option<Entry>, Error> {
+        let Some(until) = self.index.until(key).filter(|until| *until > now) else {
+            return Ok(None);
+        };
+        let row = self.entries.get((until.millis(), key.as_bytes()))?;
+        let row = row.ok_or_else(|| damaged("where an entry stands"))?;
+        Entry::parse(until, row.value()).map(Some)
     }
 
     /// Puts `entry` under `key` in the place of whatever was there.
     pub(crate) fn put(&mut self, key: &Key, entry: &Entry) -> Result<(), Error> {
-        let row = entry.to_row();
-        let former = match self.entries.insert(key.as_bytes(), row.as_slice())? {
-            Some(former) => Some(Entry::parse(former.value())?.until),
-            None => None,
-        };
-        if let Some(former) = former {
-            self.expiry.remove((former.millis(), key.as_bytes()))?;
+        if let Some(former) = self.index.put(key, entry.until) {
+            self.entries.remove((former.millis(), key.as_bytes()))?;
         }
-        self.expiry.insert((entry.until.millis(), key.as_bytes()), ())?;
+        let row = entry.to_row();
+        self.entries.insert((entry.until.millis(), key.as_bytes()), row.as_slice())?;
         Ok(())
     }
 
     /// Drops up to `most` entries that have ended, and says how many.
     pub(crate) fn sweep(&mut self, now: UnixTime, most: usize) -> Result<usize, Error> {
         for dropped in 0..most {
-            let key = match self.expiry.first()? {
-                Some((row, _)) if row.value().0 <= now.millis() => *row.value().1,
+            let digest = match self.entries.first()? {
+                Some((place, _)) if place.value().0 <= now.millis() => *place.value().1,
                 Some(_) | None => return Ok(dropped),
             };
-            self.entries.remove(&key)?;
-            self.expiry.pop_first()?;
+            self.entries.pop_first()?;
+            self.index.remove(&digest);
         }
         Ok(most)
     }

@@ -133,7 +133,7 @@ impl Store for DiskStore {
         let (shared, now) = (Arc::clone(&self.shared), self.clock.now());
         let look = spawn_blocking(move || {
             shared
-                .with_database(|database| ledger::read(database, &key, now))
+                .with_file(|file| ledger::read(&file.database, &file.index, &key, now))
                 .map_err(|error| StoreError::Down(error.to_string()))
         });
         match timeout(PATIENCE, look).await {

@@ -10,11 +10,14 @@ use crate::clock::Clock;
 use crate::entropy::{Entropy, NoEntropy, draw};
 use crate::store::contract::Incarnation;
 use crate::store::disk::directory::DirectoryError;
-use crate::store::disk::ledger::{About, History, Ledger, SCHEMA, read_about, write_about};
+use crate::store::disk::ledger::{
+    About, History, Index, Ledger, SCHEMA, read_about, read_index, write_about,
+};
 use crate::store::disk::medium::{Mark, Medium};
 
-/// The most memory that pages of the file take up.
-const CACHE: usize = 64 << 20;
+/// The most memory that pages of the file take up. Only the pages where entries begin and end are asked for
+/// again and again.
+const CACHE: usize = 16 << 20;
 
 /// Why a store cannot be opened, said to the operator.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +124,7 @@ impl OpenError {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) database: Database,
+    pub(crate) index: Index,
     pub(crate) history: History,
     pub(crate) entries: u64,
 }
@@ -157,12 +161,14 @@ pub(crate) fn open(
     };
     let history = continue_history(medium, about, mark, clock, entropy)?;
     write_about(&transaction, &history).map_err(failed)?;
-    let entries = Ledger::open(&transaction).and_then(|ledger| ledger.len()).map_err(failed)?;
+    let index = read_index(&transaction).map_err(failed)?;
+    let entries =
+        Ledger::open(&transaction, &index).and_then(|ledger| ledger.len()).map_err(failed)?;
     transaction.commit().map_err(|error| failed(error.into()))?;
     medium
         .set_mark(Mark { commits: history.commits, closed: false })
         .map_err(|error| OpenError::disk(medium, error))?;
-    Ok(Opened { database, history, entries })
+    Ok(Opened { database, index, history, entries })
 }
 
 /// A write transaction whose commit is on disk when it returns.

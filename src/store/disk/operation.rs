@@ -151,7 +151,7 @@ impl<'t, 'c> Batch<'t, 'c> {
     }
 
     fn current(&self, key: &Key) -> Result<Option<Entry>, redb::Error> {
-        Ok(self.ledger.get(key)?.filter(|entry| entry.until > self.now))
+        self.ledger.get(key, self.now)
     }
 
     fn put(&mut self, key: &Key, entry: &Entry) -> Result<(), redb::Error> {

@@ -16,7 +16,7 @@ use redb::Database;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::store::contract::{Incarnation, Nonce};
-use crate::store::disk::ledger::{Ledger, has_ended, write_commits};
+use crate::store::disk::ledger::{Index, Ledger, has_ended, write_commits};
 use crate::store::disk::medium::{Mark, Medium};
 use crate::store::disk::opening::{OpenError, Opened, begin, open};
 use crate::store::disk::operation::{Batch, Effects, Operation};
@@ -35,11 +35,18 @@ const SWEPT_PER_STEP: usize = 2;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
+/// An open file and where what is in it stands.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) database: Database,
+    pub(crate) index: Index,
+}
+
 /// What readers share with the writer.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// None while the file is closed: after a failure, until it was opened anew.
-    database: RwLock<Option<Database>>,
+    file: RwLock<Option<File>>,
     incarnation: Mutex<Incarnation>,
     pub(crate) entries: AtomicU64,
 }
@@ -50,18 +57,18 @@ impl Shared {
     }
 
     /// Does `work` on the file, if it is open.
-    pub(crate) fn with_database<T>(
+    pub(crate) fn with_file<T>(
         &self,
-        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+        work: impl FnOnce(&File) -> Result<T, redb::Error>,
     ) -> Result<T, redb::Error> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.file.read().unwrap_or_else(PoisonError::into_inner);
         guard.as_ref().map_or(Err(redb::Error::DatabaseClosed), work)
     }
 
     /// Waits for readers, who hold it for one look each.
-    fn replace_database(&self, database: Option<Database>) -> Option<Database> {
-        let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        mem::replace(&mut guard, database)
+    fn replace_file(&self, file: Option<File>) -> Option<File> {
+        let mut guard = self.file.write().unwrap_or_else(PoisonError::into_inner);
+        mem::replace(&mut guard, file)
     }
 }
 
@@ -96,10 +103,10 @@ impl Writer {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<(Arc<Shared>, Self), OpenError> {
-        let Opened { database, history, entries } =
+        let Opened { database, index, history, entries } =
             open(&medium, clock.as_ref(), entropy.as_ref())?;
         let shared = Arc::new(Shared {
-            database: RwLock::new(Some(database)),
+            file: RwLock::new(Some(File { database, index })),
             incarnation: Mutex::new(history.incarnation),
             entries: AtomicU64::new(entries),
         });
@@ -169,7 +176,7 @@ impl Writer {
         if self.reopen_when_due().is_err() {
             return false;
         }
-        let ended = self.shared.with_database(|database| has_ended(database, self.clock.now()));
+        let ended = self.shared.with_file(|file| has_ended(&file.database, self.clock.now()));
         let result = match ended {
             Ok(true) => self.write(|batch| batch.sweep(SWEPT_WHEN_IDLE)).map(|()| true),
             other => other,
@@ -187,9 +194,9 @@ impl Writer {
         steps: impl FnOnce(&mut Batch<'_, '_>) -> Result<(), redb::Error>,
     ) -> Result<(), redb::Error> {
         let mut effects = Effects::default();
-        let result = self.shared.with_database(|database| {
-            let transaction = begin(database)?;
-            let ledger = Ledger::open(&transaction)?;
+        let result = self.shared.with_file(|file| {
+            let transaction = begin(&file.database)?;
+            let ledger = Ledger::open(&transaction, &file.index)?;
             let mut batch = Batch::new(ledger, &mut self.claims, self.clock.now(), self.capacity)?;
             let taken = steps(&mut batch);
             effects = batch.finish();
@@ -241,7 +248,7 @@ impl Writer {
     fn fail(&mut self, error: &redb::Error) -> String {
         let reason = format!("its disk failed: {error}");
         tracing::error!(store = %self.medium, reason, "the store is down");
-        drop(self.shared.replace_database(None));
+        drop(self.shared.replace_file(None));
         self.postpone(reason.clone());
         reason
     }
@@ -274,18 +281,18 @@ impl Writer {
     }
 
     fn take_over(&mut self, opened: Opened) {
-        let Opened { database, history, entries } = opened;
+        let Opened { database, index, history, entries } = opened;
         self.commits = history.commits;
         *self.shared.incarnation.lock().unwrap_or_else(PoisonError::into_inner) =
             history.incarnation;
         self.show_fill(entries);
-        drop(self.shared.replace_database(Some(database)));
+        drop(self.shared.replace_file(Some(File { database, index })));
         tracing::info!(store = %self.medium, "the store works again");
     }
 
     fn close(self) {
-        let Some(database) = self.shared.replace_database(None) else { return };
-        let closed = database.close().map_err(|error| error.to_string()).and_then(|()| {
+        let Some(file) = self.shared.replace_file(None) else { return };
+        let closed = file.database.close().map_err(|error| error.to_string()).and_then(|()| {
             let mark = Mark { commits: self.commits, closed: true };
             self.medium.set_mark(mark).map_err(|error| error.to_string())
         });
