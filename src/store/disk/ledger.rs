@@ -31,6 +31,9 @@ pub(crate) const SCHEMA: u64 = 2;
 
 type Digest = [u8; 32];
 
+/// Stands behind all others that end at the same time.
+const LAST: Digest = [u8::MAX; 32];
+
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 const ENTRIES: TableDefinition<'_, (u64, &Digest), &[u8]> = TableDefinition::new("entries");
 
@@ -210,15 +213,21 @@ impl<'t> Ledger<'t> {
 
     /// Drops up to `most` entries that have ended, and says how many.
     pub(crate) fn sweep(&mut self, now: UnixTime, most: usize) -> Result<usize, Error> {
-        for dropped in 0..most {
-            let digest = match self.entries.first()? {
-                Some((place, _)) if place.value().0 <= now.millis() => *place.value().1,
-                Some(_) | None => return Ok(dropped),
-            };
-            self.entries.pop_first()?;
-            self.index.remove(&digest);
+        let ended = ..=(now.millis(), &LAST);
+        let mut last = None;
+        let mut dropped = 0;
+        for row in self.entries.range::<(u64, &Digest)>(ended)?.take(most) {
+            let (place, _) = row?;
+            let (until, digest) = place.value();
+            self.index.remove(digest);
+            last = Some((until, *digest));
+            dropped += 1;
         }
-        Ok(most)
+        if let Some((until, digest)) = last {
+            // In one go: taken out one by one, each would have its page written anew in memory.
+            self.entries.retain_in::<(u64, &Digest), _>(..=(until, &digest), |_, _| false)?;
+        }
+        Ok(dropped)
     }
 }
 

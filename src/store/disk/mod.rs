@@ -12,6 +12,7 @@ pub mod directory;
 mod ledger;
 pub mod opening;
 mod operation;
+mod queue;
 mod writer;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ use crate::store::disk::directory::Directory;
 use crate::store::disk::medium::Medium;
 use crate::store::disk::opening::OpenError;
 use crate::store::disk::operation::{Operation, Reply};
+use crate::store::disk::queue::Queue;
 use crate::store::disk::writer::{Shared, Writer};
 
 /// Steps that may wait for the writer. A disk that falls behind by more is not waited for.
@@ -81,7 +83,7 @@ impl DiskStore {
         let (queue, asked) = sync_channel(QUEUE);
         let writer = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer.run(&asked))
+            .spawn(move || writer.run(Queue::new(asked)))
             .map_err(OpenError::Writer)?;
         Ok(Self { shared, capacity, clock, queue: Some(queue), writer: Some(writer) })
     }

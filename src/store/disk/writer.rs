@@ -6,7 +6,7 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,18 +19,23 @@ use crate::store::contract::{Incarnation, Nonce};
 use crate::store::disk::ledger::{Index, Ledger, has_ended, write_commits};
 use crate::store::disk::medium::{Mark, Medium};
 use crate::store::disk::opening::{OpenError, Opened, begin, open};
-use crate::store::disk::operation::{Batch, Effects, Operation};
+use crate::store::disk::operation::{Answer, Batch, Effects, Operation};
+use crate::store::disk::queue::Queue;
 use crate::store::expiring::Expiring;
 
-/// The most steps in one transaction.
-const BATCH: usize = 1_024;
 /// Without work for this long, what has ended is swept.
 const IDLE: Duration = Duration::from_secs(1);
-/// How much is swept in one transaction of its own: a millisecond or two, which a caller may wait.
+/// How much is swept in one transaction of its own. It costs little more than the sync, which is the most
+/// that a caller waits for it.
 const SWEPT_WHEN_IDLE: usize = 1_000;
 /// How much is swept with each step. More than one: under steady load the store shrinks, and a batch
 /// finds room for itself wherever enough has ended.
 const SWEPT_PER_STEP: usize = 2;
+
+/// The next batch may gather for this part of the time that the last commit took, 1/8.
+const PAUSE_SHARE: u32 = 8;
+/// And no longer than this, however slow the disk is.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
@@ -88,6 +93,26 @@ pub(crate) struct Writer {
     mark_failed: bool,
 }
 
+/// What became of a batch, and who is to be told.
+struct Outcome {
+    answers: Vec<Answer>,
+    /// There are some only where the result is an error.
+    unserved: Vec<Operation>,
+    result: Result<(), String>,
+}
+
+impl Outcome {
+    fn tell(self) {
+        let result = self.result.as_ref().copied().map_err(String::as_str);
+        for answer in self.answers {
+            answer(result);
+        }
+        for operation in self.unserved {
+            operation.refuse(result.err().unwrap_or_default());
+        }
+    }
+}
+
 /// Why nothing can be promised, and when it is tried again.
 #[derive(Debug)]
 struct Down {
@@ -126,14 +151,12 @@ impl Writer {
     }
 
     /// Works until nobody can ask any more and all that was asked is answered; then closes the file.
-    pub(crate) fn run(mut self, queue: &Receiver<Operation>) {
+    pub(crate) fn run(mut self, mut queue: Queue) {
         let mut patience = IDLE;
         loop {
-            match queue.recv_timeout(patience) {
-                Ok(first) => {
-                    let mut batch = vec![first];
-                    batch.extend(queue.try_iter().take(BATCH - 1));
-                    self.serve(batch);
+            match queue.next(patience) {
+                Ok(batch) => {
+                    self.serve(batch, &mut queue);
                     patience = IDLE;
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -145,12 +168,25 @@ impl Writer {
         self.close();
     }
 
-    fn serve(&mut self, batch: Vec<Operation>) {
+    /// Commits and answers `batch`, and lets the next one gather.
+    ///
+    /// Callers who were answered together may ask again at once. Where others wait already, a commit begun
+    /// without them would make both halves wait for each other's commits, two for everybody, from then on.
+    fn serve(&mut self, batch: Vec<Operation>, queue: &mut Queue) {
+        let (began, count) = (self.clock.monotonic(), batch.len());
+        let outcome = self.commit(batch);
+        let took = self.clock.monotonic().saturating_sub(began);
+        let crowd = queue.waiting().saturating_add(count);
+        outcome.tell();
+        if crowd > 1 {
+            let pause = took.checked_div(PAUSE_SHARE).unwrap_or_default().min(LONGEST_PAUSE);
+            queue.gather(crowd, pause, self.clock.as_ref());
+        }
+    }
+
+    fn commit(&mut self, batch: Vec<Operation>) -> Outcome {
         if let Err(reason) = self.reopen_when_due() {
-            for operation in batch {
-                operation.refuse(&reason);
-            }
-            return;
+            return Outcome { answers: Vec::new(), unserved: batch, result: Err(reason) };
         }
         let swept = batch.len().saturating_mul(SWEPT_PER_STEP);
         let mut answers = Vec::with_capacity(batch.len());
@@ -163,12 +199,7 @@ impl Writer {
             Ok(())
         });
         let result = result.map_err(|error| self.fail(&error));
-        for answer in answers {
-            answer(result.as_ref().copied().map_err(String::as_str));
-        }
-        for operation in unserved {
-            operation.refuse(result.as_ref().err().map_or("", String::as_str));
-        }
+        Outcome { answers, unserved: unserved.collect(), result }
     }
 
     /// Sweeps one portion in a transaction of its own; whether there is more.
