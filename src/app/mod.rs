@@ -1,8 +1,11 @@
-//! Assembly: the only file that knows every concrete type.
+//! Assembly: the only place that knows every concrete type.
+
+pub mod ambient;
+mod state;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
@@ -10,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use crate::app::ambient::{Problems, outside};
+use crate::app::state::{key_file_watch, live_keyring, local, state_directory, state_problems};
+use crate::app::upkeep::{leave, sweep, watch};
 use crate::body::Intake;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::client::Client;
 use crate::doors::{Doors, Drained};
-use crate::entropy::{Entropy, SystemEntropy};
+use crate::entropy::Entropy;
 use crate::gateway::analytics::AnalyticsPath;
 use crate::gateway::auth::Authenticator;
 use crate::gateway::cors::Cors;
@@ -31,8 +36,7 @@ use crate::gateway::jwks::JwksPath;
 use crate::gateway::limit;
 use crate::gateway::limit::Limits;
 use crate::gateway::open::OpenPath;
-use crate::gateway::replay;
-use crate::gateway::replay::{Local, Replay, WhenStoreDown};
+use crate::gateway::replay::{Local, Replay};
 use crate::gateway::rewrite::Rewriter;
 use crate::gateway::route::Router;
 use crate::gateway::service;
@@ -43,44 +47,15 @@ use crate::gateway::upstream;
 use crate::gateway::upstream::{Signer, Upstreams};
 use crate::gateway::{Gateway, Ways};
 use crate::health::Health;
-use crate::keyring;
 use crate::keyring::{KeyFileWatch, Keyring, LiveKeyring};
 use crate::names::{ClientId, ServiceId, UpstreamId};
 use crate::readiness::Readiness;
 use crate::record::Recorder;
 use crate::store;
-use crate::store::{Fullness, Store, StoreError};
+use crate::store::{Fullness, Store};
 
-/// All that differs between a real run and a test.
-#[derive(Clone, Debug)]
-pub struct Ambient {
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub entropy: Arc<dyn Entropy>,
-}
-
-impl Ambient {
-    /// The machine's own.
-    pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), entropy: Arc::new(SystemEntropy::default()) }
-    }
-}
-
-/// Why nothing is served.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct StartError {
-    problems: Vec<String>,
-    configuration: bool,
-}
-
-impl StartError {
-    /// Whether changing the configuration would help, as against something outside of it.
-    pub const fn is_configuration(&self) -> bool {
-        self.configuration
-    }
-}
+pub use ambient::{Ambient, StartError};
+pub use state::longest_life;
 
 /// Everything, bound and not yet serving.
 #[derive(Debug)]
@@ -98,24 +73,6 @@ pub struct App {
     fullness: Fullness,
     clock: Arc<dyn Clock>,
     ready_grace: std::time::Duration,
-}
-
-/// Collects sentences, so that all of them are told at once.
-#[derive(Default)]
-struct Problems(Vec<String>);
-
-impl Problems {
-    fn note<T, E: std::fmt::Display>(&mut self, result: Result<T, E>) -> Option<T> {
-        result.map_err(|error| self.0.push(error.to_string())).ok()
-    }
-
-    fn into_error(self) -> StartError {
-        StartError { problems: self.0, configuration: true }
-    }
-}
-
-fn outside(error: impl std::fmt::Display) -> StartError {
-    StartError { problems: vec![error.to_string()], configuration: false }
 }
 
 /// The steps that are made from the configuration alone.
@@ -178,13 +135,6 @@ impl Steps {
             }),
             _ => Err(problems.into_error()),
         }
-    }
-}
-
-fn state_directory(config: &Config) -> Option<PathBuf> {
-    match config.state.backend {
-        store::Backend::Disk => Some(config.state.directory.clone()),
-        store::Backend::Memory => None,
     }
 }
 
@@ -371,128 +321,6 @@ impl App {
         tracing::info!(?drained, "stopped");
         drained
     }
-}
-
-/// The way out: not ready at once, not accepting after a while.
-async fn leave(
-    readiness: Readiness,
-    grace: std::time::Duration,
-    shutdown: CancellationToken,
-    accepting: CancellationToken,
-) {
-    shutdown.cancelled().await;
-    readiness.drain();
-    tokio::time::sleep(grace).await;
-    accepting.cancel();
-}
-
-/// Looks after the store now and then: tells in readiness what is wrong with it and in the log how full
-/// it is, and hands over to it what it has missed.
-///
-/// A store that does not answer makes this replica unready, so that one with a broken line of its own gets
-/// no calls. It stays ready where a client goes on without the store, and where the store is full: every
-/// other replica has the same trouble, and without any replica nobody would get even what still works.
-async fn watch(
-    store: Arc<dyn Store>,
-    local: Arc<Local>,
-    fullness: Fullness,
-    readiness: Readiness,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) {
-    const EVERY: std::time::Duration = std::time::Duration::from_secs(5);
-    let mut _told = None;
-    loop {
-        _told = match store.ready().await {
-            Ok(()) => {
-                local.hand_over(store.as_ref()).await;
-                None
-            }
-            Err(error) => {
-                let full = matches!(error, StoreError::Full);
-                let trouble = format!("store: {error}");
-                Some(if full || local.is_for_anybody() {
-                    readiness.degrade(trouble)
-                } else {
-                    readiness.register(trouble)
-                })
-            }
-        };
-        fullness.look();
-        tokio::select! {
-            () = clock.sleep(EVERY) => {}
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-/// Limits forget addresses that have been quiet.
-async fn sweep(limits: Arc<Limits>, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    const EVERY: std::time::Duration = std::time::Duration::from_secs(30);
-    loop {
-        tokio::select! {
-            () = clock.sleep(EVERY) => limits.sweep(),
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-/// What of the state is there already and cannot be used. What is not there yet will be made.
-fn state_problems(config: &Config) -> Vec<String> {
-    let mut problems = Vec::new();
-    if let Some(directory) = state_directory(config)
-        && directory.exists()
-        && !directory.is_dir()
-    {
-        problems.push(format!("state.directory {} is no directory", directory.display()));
-    }
-    if let Some(file) = config.key_file().filter(|file| file.exists())
-        && let Err(error) = Keyring::load(&file).and_then(|ring| ring.lasting(longest_life(config)))
-    {
-        problems.push(error.to_string());
-    }
-    problems
-}
-
-fn live_keyring(config: &Config, ambient: &Ambient) -> Result<LiveKeyring, StartError> {
-    let (entropy, clock) = (ambient.entropy.as_ref(), ambient.clock.as_ref());
-    let ring = match config.key_file() {
-        Some(path) => Keyring::load_or_create(&path, longest_life(config), entropy, clock),
-        None => Keyring::generate(entropy, clock),
-    };
-    Ok(LiveKeyring::new(ring.map_err(outside)?, clock.now()))
-}
-
-/// Nothing where the keys are in memory only.
-fn key_file_watch(
-    config: &Config,
-    ambient: &Ambient,
-    keyring: &Arc<LiveKeyring>,
-    registry: &mut Registry,
-) -> Option<KeyFileWatch> {
-    let metrics = keyring::Metrics::register(registry, Arc::clone(keyring));
-    let (life, clock) = (longest_life(config), Arc::clone(&ambient.clock));
-    Some(KeyFileWatch::new(config.key_file()?, life, Arc::clone(keyring), clock, metrics))
-}
-
-/// The longest time for which this configuration has anything sealed.
-pub fn longest_life(config: &Config) -> std::time::Duration {
-    let default = service::Settings::any();
-    let services = config.service.iter().chain(config.service.is_empty().then_some(&default));
-    let lives = services.flat_map(|s| [s.links.lifetime.get(), s.feedback.lifetime.get()]);
-    lives.max().unwrap_or_default()
-}
-
-/// What this replica remembers of the tokens of clients that go on without the store.
-fn local(config: &Config, ambient: &Ambient, registry: &mut Registry) -> Result<Local, StartError> {
-    let goes_on = |client: &&Client| match client.replay.when_store_down {
-        WhenStoreDown::Refuse => false,
-        WhenStoreDown::Local => true,
-    };
-    let clients = config.client.iter().filter(goes_on).map(|client| client.auth.id.clone());
-    let (clock, entropy) = (Arc::clone(&ambient.clock), ambient.entropy.as_ref());
-    let metrics = replay::Metrics::register(registry);
-    Local::new(clients.collect(), replay::CAPACITY, clock, entropy, metrics).map_err(outside)
 }
 
 fn readiness(auth: &Arc<Authenticator>) -> Readiness {

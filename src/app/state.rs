@@ -1,0 +1,86 @@
+//! What is kept between calls: keys, entries, and what this replica remembers by itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+
+use crate::app::ambient::{Ambient, StartError, outside};
+use crate::config::Config;
+use crate::config::client::Client;
+use crate::gateway::replay;
+use crate::gateway::replay::{Local, WhenStoreDown};
+use crate::gateway::service;
+use crate::keyring;
+use crate::keyring::{KeyFileWatch, Keyring, LiveKeyring};
+use crate::store;
+
+pub(crate) fn state_directory(config: &Config) -> Option<PathBuf> {
+    match config.state.backend {
+        store::Backend::Disk => Some(config.state.directory.clone()),
+        store::Backend::Memory => None,
+    }
+}
+
+/// What of the state is there already and cannot be used. What is not there yet will be made.
+pub(crate) fn state_problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(directory) = state_directory(config)
+        && directory.exists()
+        && !directory.is_dir()
+    {
+        problems.push(format!("state.directory {} is no directory", directory.display()));
+    }
+    if let Some(file) = config.key_file().filter(|file| file.exists())
+        && let Err(error) = Keyring::load(&file).and_then(|ring| ring.lasting(longest_life(config)))
+    {
+        problems.push(error.to_string());
+    }
+    problems
+}
+
+pub(crate) fn live_keyring(config: &Config, ambient: &Ambient) -> Result<LiveKeyring, StartError> {
+    let (entropy, clock) = (ambient.entropy.as_ref(), ambient.clock.as_ref());
+    let ring = match config.key_file() {
+        Some(path) => Keyring::load_or_create(&path, longest_life(config), entropy, clock),
+        None => Keyring::generate(entropy, clock),
+    };
+    Ok(LiveKeyring::new(ring.map_err(outside)?, clock.now()))
+}
+
+/// Nothing where the keys are in memory only.
+pub(crate) fn key_file_watch(
+    config: &Config,
+    ambient: &Ambient,
+    keyring: &Arc<LiveKeyring>,
+    registry: &mut Registry,
+) -> Option<KeyFileWatch> {
+    let metrics = keyring::Metrics::register(registry, Arc::clone(keyring));
+    let (life, clock) = (longest_life(config), Arc::clone(&ambient.clock));
+    Some(KeyFileWatch::new(config.key_file()?, life, Arc::clone(keyring), clock, metrics))
+}
+
+/// The longest time for which this configuration has anything sealed.
+pub fn longest_life(config: &Config) -> Duration {
+    let default = service::Settings::any();
+    let services = config.service.iter().chain(config.service.is_empty().then_some(&default));
+    let lives = services.flat_map(|s| [s.links.lifetime.get(), s.feedback.lifetime.get()]);
+    lives.max().unwrap_or_default()
+}
+
+/// What this replica remembers of the tokens of clients that go on without the store.
+pub(crate) fn local(
+    config: &Config,
+    ambient: &Ambient,
+    registry: &mut Registry,
+) -> Result<Local, StartError> {
+    let goes_on = |client: &&Client| match client.replay.when_store_down {
+        WhenStoreDown::Refuse => false,
+        WhenStoreDown::Local => true,
+    };
+    let clients = config.client.iter().filter(goes_on).map(|client| client.auth.id.clone());
+    let (clock, entropy) = (Arc::clone(&ambient.clock), ambient.entropy.as_ref());
+    let metrics = replay::Metrics::register(registry);
+    Local::new(clients.collect(), replay::CAPACITY, clock, entropy, metrics).map_err(outside)
+}

@@ -1,0 +1,76 @@
+//! What runs beside the calls: looking after the store, forgetting, and leaving in good order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::gateway::limit::Limits;
+use crate::gateway::replay::Local;
+use crate::readiness::Readiness;
+use crate::store::{Fullness, Store, StoreError};
+
+/// The way out: not ready at once, not accepting after a while.
+pub(crate) async fn leave(
+    readiness: Readiness,
+    grace: Duration,
+    shutdown: CancellationToken,
+    accepting: CancellationToken,
+) {
+    shutdown.cancelled().await;
+    readiness.drain();
+    tokio::time::sleep(grace).await;
+    accepting.cancel();
+}
+
+/// Looks after the store now and then: tells in readiness what is wrong with it and in the log how full
+/// it is, and hands over to it what it has missed.
+///
+/// A store that does not answer makes this replica unready, so that one with a broken line of its own gets
+/// no calls. It stays ready where a client goes on without the store, and where the store is full: every
+/// other replica has the same trouble, and without any replica nobody would get even what still works.
+pub(crate) async fn watch(
+    store: Arc<dyn Store>,
+    local: Arc<Local>,
+    fullness: Fullness,
+    readiness: Readiness,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    const EVERY: Duration = Duration::from_secs(5);
+    let mut _told = None;
+    loop {
+        _told = match store.ready().await {
+            Ok(()) => {
+                local.hand_over(store.as_ref()).await;
+                None
+            }
+            Err(error) => {
+                let full = matches!(error, StoreError::Full);
+                let trouble = format!("store: {error}");
+                Some(if full || local.is_for_anybody() {
+                    readiness.degrade(trouble)
+                } else {
+                    readiness.register(trouble)
+                })
+            }
+        };
+        fullness.look();
+        tokio::select! {
+            () = clock.sleep(EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Limits forget addresses that have been quiet.
+pub(crate) async fn sweep(limits: Arc<Limits>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(30);
+    loop {
+        tokio::select! {
+            () = clock.sleep(EVERY) => limits.sweep(),
+            () = stop.cancelled() => return,
+        }
+    }
+}
