@@ -38,6 +38,11 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// Of one key, from what stands for it.
+pub(crate) fn print(mark: &[u8]) -> [u8; 8] {
+    short("one", &[mark.to_vec()])
+}
+
 fn hex(bytes: [u8; 8]) -> String {
     format!("{:016x}", u64::from_be_bytes(bytes))
 }

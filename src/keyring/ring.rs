@@ -9,7 +9,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::entropy::Entropy;
 use crate::keyring::error::{KeyUse, KeyringError};
 use crate::keyring::file::KeyFile;
-use crate::keyring::fingerprint::Fingerprint;
+use crate::keyring::fingerprint::{Fingerprint, print};
 use crate::keyring::life::{Course, DEFAULT_LONGEST_LIFE, KeyState, LONGEST_SIGNATURE};
 use crate::keyring::seal::{Kid, SealKey, draw_seal_entry};
 use crate::keyring::sign::{PublicJwk, SigningAlgorithm, SigningKey, draw_sign_entry};
@@ -132,6 +132,11 @@ impl Keyring {
     /// What replicas compare.
     pub const fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
+    }
+
+    /// What stands for each key without showing any, and its state.
+    pub fn prints(&self) -> impl Iterator<Item = ([u8; 8], KeyState)> {
+        self.marks().map(|(mark, state)| (print(&mark), state))
     }
 
     /// What may be told of each key: sealing before signing, and of each use the current one first.
