@@ -52,12 +52,11 @@ impl Default for Metrics {
         for up in [true, false] {
             let _there_from_the_start = servers.get_or_create(&health(up));
         }
-        Self {
-            servers,
-            calls: Family::default(),
-            connects: Family::default(),
-            seconds: Histogram::new(BUCKETS),
+        let (calls, connects) = (Family::default(), Family::<Outcome, Counter>::default());
+        for outcomes in [&calls, &connects] {
+            let _there_from_the_start = outcomes.get_or_create(&Outcome { outcome: Word("ok") });
         }
+        Self { servers, calls, connects, seconds: Histogram::new(BUCKETS) }
     }
 }
 

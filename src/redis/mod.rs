@@ -96,6 +96,14 @@ impl fmt::Debug for Redis {
 }
 
 impl Redis {
+    /// Whether `settings` can be used, as far as can be said without asking Redis.
+    ///
+    /// # Errors
+    /// [`SetupError`] where they cannot.
+    pub fn check(settings: &Settings) -> Result<(), SetupError> {
+        Setup::new(settings).map(drop)
+    }
+
     /// Begins to connect. Redis may be away: then calls fail until it is there. To be called within the
     /// tokio runtime that is to carry the connections.
     ///
