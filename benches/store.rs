@@ -36,8 +36,12 @@ fn spends(criterion: &mut Criterion) {
     group.sample_size(20);
     for backend in [Backend::Memory, Backend::Disk] {
         let folder = tempfile::tempdir().unwrap();
-        let settings =
-            Settings { backend, directory: folder.path().to_owned(), max_entries: 100_000_000 };
+        let settings = Settings {
+            backend,
+            directory: folder.path().to_owned(),
+            max_entries: 100_000_000,
+            ..Settings::default()
+        };
         let clock = Arc::new(SystemClock::new());
         let entropy = Arc::new(SystemEntropy::default());
         let store = open(&settings, Arc::<SystemClock>::clone(&clock), entropy).unwrap();

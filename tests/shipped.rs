@@ -111,6 +111,7 @@ fn known_keys() -> BTreeSet<String> {
         ("health", keys_of::<health::Settings>()),
         ("log", keys_of::<Log>()),
         ("state", keys_of::<store::Settings>()),
+        ("state.redis", keys_of::<hookgate::redis::Settings>()),
         ("keyring", keys_of::<Keyring>()),
         ("body", keys_of::<body::Settings>()),
         ("jwks", keys_of::<auth::KeySettings>()),

@@ -52,6 +52,11 @@ impl Problems {
     }
 }
 
+/// What another configuration would mend.
+pub(crate) fn inside(error: impl std::fmt::Display) -> StartError {
+    StartError { problems: vec![error.to_string()], configuration: true }
+}
+
 /// What no configuration would mend.
 pub(crate) fn outside(error: impl std::fmt::Display) -> StartError {
     StartError { problems: vec![error.to_string()], configuration: false }

@@ -13,8 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::app::ambient::{Problems, outside};
-use crate::app::state::{key_file_watch, live_keyring, local, state_directory, state_problems};
+use crate::app::ambient::{Problems, inside, outside};
+use crate::app::state::{
+    key_file_watch, live_keyring, local, open_redis, open_store, replicas, state_directory,
+    state_problems,
+};
 use crate::app::upkeep::{leave, sweep, watch};
 use crate::body::Intake;
 use crate::clock::Clock;
@@ -51,8 +54,9 @@ use crate::keyring::{KeyFileWatch, Keyring, LiveKeyring};
 use crate::names::{ClientId, ServiceId, UpstreamId};
 use crate::readiness::Readiness;
 use crate::record::Recorder;
-use crate::store;
-use crate::store::{Fullness, Store};
+use crate::redis::Redis;
+use crate::replicas::Replicas;
+use crate::store::{Fullness, Repeating, Store};
 
 pub use ambient::{Ambient, StartError};
 pub use state::longest_life;
@@ -69,6 +73,7 @@ pub struct App {
     registry: Registry,
     store: Arc<dyn Store>,
     key_file: Option<KeyFileWatch>,
+    replicas: Option<Replicas>,
     local: Arc<Local>,
     fullness: Fullness,
     clock: Arc<dyn Clock>,
@@ -88,6 +93,7 @@ struct Steps {
 impl Steps {
     fn new(
         config: &Config,
+        redis: Option<&Redis>,
         ambient: &Ambient,
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
@@ -110,7 +116,7 @@ impl Steps {
         let limits = problems.note(Limits::new(
             &config.limits,
             &overrides,
-            None,
+            redis.cloned(),
             Arc::clone(&ambient.clock),
             limit::Metrics::register(registry),
         ));
@@ -167,7 +173,7 @@ impl App {
     pub fn check(config: &Config) -> Result<(), StartError> {
         let (ambient, mut registry) = (Ambient::system(), Registry::default());
         let mut problems = Vec::new();
-        if let Err(error) = Steps::new(config, &ambient, &mut registry) {
+        if let Err(error) = Steps::new(config, None, &ambient, &mut registry) {
             problems.extend(error.problems);
         }
         if let Err(error) = Doors::check(&config.listener) {
@@ -198,9 +204,7 @@ impl App {
     /// # Errors
     /// [`StartError`]
     pub async fn bind(config: Config, ambient: Ambient) -> Result<Self, StartError> {
-        let (settings, with) = (config.state.clone(), ambient.clone());
-        let open = || store::open(&settings, with.clock, with.entropy).map_err(outside);
-        Self::assemble(config, ambient, open).await
+        Self::assemble(config, ambient, open_store).await
     }
 
     /// The same on a store of the caller's own, whatever `[state]` says: for embedding, and for meeting a
@@ -213,21 +217,27 @@ impl App {
         ambient: Ambient,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
-        Self::assemble(config, ambient, || Ok(store)).await
+        Self::assemble(config, ambient, |_, _, _| Ok(store)).await
     }
 
     /// Opens the store only once nothing is wrong with the configuration and the addresses are free.
     async fn assemble(
         config: Config,
         ambient: Ambient,
-        open: impl FnOnce() -> Result<Arc<dyn Store>, StartError>,
+        open: impl FnOnce(&Config, Option<&Redis>, &Ambient) -> Result<Arc<dyn Store>, StartError>,
     ) -> Result<Self, StartError> {
         let mut registry = Registry::default();
-        let steps = Steps::new(&config, &ambient, &mut registry)?;
+        let redis = open_redis(&config, &mut registry)?;
+        let steps = Steps::new(&config, redis.as_ref(), &ambient, &mut registry)?;
         let doors = Doors::bind(&config.listener, &mut registry).await.map_err(outside)?;
         let health = Health::bind(&config.health).await.map_err(outside)?;
-        let store: Arc<dyn Store> = Arc::new(store::Repeating::new(open()?));
+        let store = Repeating::new(
+            open(&config, redis.as_ref(), &ambient)?,
+            config.state.redis.timeout.get(),
+        );
+        let store: Arc<dyn Store> = Arc::new(store);
         let keyring = Arc::new(live_keyring(&config, &ambient)?);
+        let replicas = replicas(&config, redis.as_ref(), &keyring, &ambient, &mut registry)?;
         let key_file = key_file_watch(&config, &ambient, &keyring, &mut registry);
         let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::clone(&keyring)));
         let upstreams = Upstreams::new(
@@ -238,7 +248,7 @@ impl App {
             &ambient.entropy,
             &upstream::Metrics::register(&mut registry),
         )
-        .map_err(|error| StartError { problems: vec![error.to_string()], configuration: true })?;
+        .map_err(inside)?;
         let readiness = readiness(&steps.auth);
         let auth = Arc::clone(&steps.auth);
         let limits = Arc::clone(&steps.limits);
@@ -257,6 +267,7 @@ impl App {
             registry,
             store,
             key_file,
+            replicas,
             local,
             fullness,
             clock: ambient.clock,
@@ -297,6 +308,9 @@ impl App {
         tasks.spawn(sweep(Arc::clone(&self.limits), Arc::clone(&self.clock), stop.clone()));
         if let Some(key_file) = self.key_file {
             tasks.spawn(key_file.run(stop.clone()));
+        }
+        if let Some(replicas) = self.replicas {
+            tasks.spawn(replicas.run(self.readiness.clone(), stop.clone()));
         }
         tasks.spawn(watch(
             self.store,
@@ -423,7 +437,6 @@ fn link_tokens(
     let clients: Vec<ClientId> =
         config.client.iter().map(|client| client.auth.id.clone()).collect();
     let ids: Vec<ServiceId> = services.ids().cloned().collect();
-    let names = KnownNames::new(clients, ids)
-        .map_err(|error| StartError { problems: vec![error.to_string()], configuration: true })?;
+    let names = KnownNames::new(clients, ids).map_err(inside)?;
     Ok(LinkTokens::new(Arc::clone(keyring), public_url, names, Arc::clone(entropy)))
 }

@@ -6,20 +6,25 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use crate::app::ambient::{Ambient, StartError, outside};
+use crate::app::ambient::{Ambient, StartError, inside, outside};
 use crate::config::Config;
 use crate::config::client::Client;
 use crate::gateway::replay;
 use crate::gateway::replay::{Local, WhenStoreDown};
 use crate::gateway::service;
 use crate::keyring;
-use crate::keyring::{KeyFileWatch, Keyring, LiveKeyring};
+use crate::keyring::{KeyFileWatch, KeyState, Keyring, LiveKeyring};
+use crate::redis;
+use crate::redis::Redis;
+use crate::replicas;
+use crate::replicas::{Keys, Replicas};
 use crate::store;
+use crate::store::Store;
 
 pub(crate) fn state_directory(config: &Config) -> Option<PathBuf> {
     match config.state.backend {
         store::Backend::Disk => Some(config.state.directory.clone()),
-        store::Backend::Memory => None,
+        store::Backend::Memory | store::Backend::Redis => None,
     }
 }
 
@@ -31,6 +36,11 @@ pub(crate) fn state_problems(config: &Config) -> Vec<String> {
         && !directory.is_dir()
     {
         problems.push(format!("state.directory {} is no directory", directory.display()));
+    }
+    if let store::Backend::Redis = config.state.backend
+        && let Err(error) = Redis::check(&config.state.redis)
+    {
+        problems.push(error.to_string());
     }
     if let Some(file) = config.key_file().filter(|file| file.exists())
         && let Err(error) = Keyring::load(&file).and_then(|ring| ring.lasting(longest_life(config)))
@@ -47,6 +57,61 @@ pub(crate) fn live_keyring(config: &Config, ambient: &Ambient) -> Result<LiveKey
         None => Keyring::generate(entropy, clock),
     };
     Ok(LiveKeyring::new(ring.map_err(outside)?, clock.now()))
+}
+
+/// The way to Redis, for all that replicas share there; nothing where each is alone.
+pub(crate) fn open_redis(
+    config: &Config,
+    registry: &mut Registry,
+) -> Result<Option<Redis>, StartError> {
+    let metrics = redis::Metrics::register(registry);
+    match config.state.backend {
+        store::Backend::Redis => {
+            Redis::open_with(&config.state.redis, metrics).map(Some).map_err(inside)
+        }
+        store::Backend::Memory | store::Backend::Disk => Ok(None),
+    }
+}
+
+/// The store that the configuration describes, in `redis` where that is its backend.
+pub(crate) fn open_store(
+    config: &Config,
+    redis: Option<&Redis>,
+    ambient: &Ambient,
+) -> Result<Arc<dyn Store>, StartError> {
+    let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
+    match redis {
+        Some(redis) => store::open_on(redis.clone(), &config.state, clock, entropy)
+            .map(|store| Arc::new(store) as Arc<dyn Store>)
+            .map_err(outside),
+        None => store::open(&config.state, clock, entropy).map_err(outside),
+    }
+}
+
+/// This replica among the others; nothing where it is alone.
+pub(crate) fn replicas(
+    config: &Config,
+    redis: Option<&Redis>,
+    keyring: &Arc<LiveKeyring>,
+    ambient: &Ambient,
+    registry: &mut Registry,
+) -> Result<Option<Replicas>, StartError> {
+    let metrics = replicas::Metrics::register(registry);
+    let Some(redis) = redis else { return Ok(None) };
+    let keyring = Arc::clone(keyring);
+    let keys = Box::new(move || keys(&keyring.ring()));
+    let (clock, entropy) = (Arc::clone(&ambient.clock), ambient.entropy.as_ref());
+    Replicas::new(redis.clone(), config.replicas.get(), keys, clock, entropy, metrics)
+        .map(Some)
+        .map_err(outside)
+}
+
+fn keys(ring: &Keyring) -> Keys {
+    let current = |(print, state)| (state == KeyState::Current).then_some(print);
+    Keys {
+        current: ring.prints().filter_map(current).collect(),
+        held: ring.prints().map(|(print, _)| print).collect(),
+    }
 }
 
 /// Nothing where the keys are in memory only.

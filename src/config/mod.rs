@@ -8,6 +8,7 @@ pub mod public_url;
 pub mod client;
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -46,6 +47,10 @@ pub struct Config {
     /// Proxies in front of this gateway that are believed about the client's address.
     #[serde(default)]
     pub trusted_proxies: TrustedProxies,
+    /// How many hookgates there are that share clients, keys and state, this one included. Default 1. More
+    /// need `state.backend = "redis"`: without it a link would be spent once at each of them.
+    #[serde(default = "one")]
+    pub replicas: NonZeroU32,
     /// The public listener.
     #[serde(default)]
     pub listener: doors::Settings,
@@ -87,12 +92,17 @@ pub struct Config {
     pub service: Vec<service::Settings>,
 }
 
+const fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
 /// The keys that seal links and ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keyring {
     /// The file that holds them, made at the first start with mode 0600. Without a name it is `keys.json` in
-    /// `state.directory`; with `state.backend = "memory"` there is none and links die with the process.
+    /// `state.directory`; with `state.backend = "memory"` there is none and links die with the process. With
+    /// `state.backend = "redis"` it must be named: all replicas need the same keys.
     pub file: Option<PathBuf>,
 }
 
@@ -152,7 +162,7 @@ impl Config {
         match (&self.keyring.file, self.state.backend) {
             (Some(file), _) => Some(file.clone()),
             (None, store::Backend::Disk) => Some(self.state.directory.join("keys.json")),
-            (None, store::Backend::Memory) => None,
+            (None, store::Backend::Memory | store::Backend::Redis) => None,
         }
     }
 
@@ -166,6 +176,19 @@ impl Config {
             problems.push(
                 "no [[upstream]]: there is nothing to protect; name one with id and url".to_owned(),
             );
+        }
+        if self.state.backend == store::Backend::Redis && self.keyring.file.is_none() {
+            problems.push(
+                "state.backend = \"redis\" is shared by replicas, which need the same keys: write keyring.file"
+                    .to_owned(),
+            );
+        }
+        if self.replicas > one() && self.state.backend != store::Backend::Redis {
+            problems.push(format!(
+                "replicas = {} need one store for all of them, or each link is spent once at each: write \
+                 state.backend = \"redis\"",
+                self.replicas
+            ));
         }
         let known: HashSet<&UpstreamId> =
             self.upstream.iter().map(|upstream| &upstream.id).collect();
@@ -347,6 +370,18 @@ url = "http://127.0.0.1:8080"
                 client("services = [\"x\"]") + "[[service]]\nid = \"a\"\n",
                 "client \"ehr\" may call \"x\", which no [[service]] serves",
             ),
+            (
+                with("[state]\nbackend = \"redis\""),
+                "state.backend = \"redis\" is shared by replicas, which need the same keys",
+            ),
+            (with("[state]\nbackend = \"redis\"\n[keyring]\nfile = \"/keys.json\""), "good"),
+            ("replicas = 1\n".to_owned() + &with(""), "good"),
+            ("replicas = 0\n".to_owned() + &with(""), "line 1: replicas"),
+            (
+                "replicas = 3\n".to_owned() + &with(""),
+                "replicas = 3 need one store for all of them",
+            ),
+            (with("[state.redis]\ntimeout = 1"), "line 10: state.redis.timeout: is a bare number"),
             ("public_url = \"https://x.org\"\n".to_owned(), "no [[client]]: nobody could call"),
         ];
         for (text, expected) in table {

@@ -7,6 +7,7 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 
 use crate::clock::UnixTime;
+use crate::redis::RedisError;
 
 /// What a key is about. Two namespaces never meet, whatever their parts say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +131,15 @@ pub enum StoreError {
     /// overtaken by it must not be first: the winner before may already be forgotten.
     #[error("the time for it has passed")]
     Late,
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        match error {
+            RedisError::Down(why) => Self::Down(why),
+            RedisError::Full => Self::Full,
+        }
+    }
 }
 
 /// State that must be the same for everybody: who was first, what was recorded, what is done.

@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::UnixTime;
 use crate::store::contract::{Claim, Fill, Incarnation, Insert, Key, Nonce, Store, StoreError};
@@ -16,17 +18,19 @@ use crate::store::contract::{Claim, Fill, Incarnation, Insert, Key, Nonce, Store
 /// A store that is asked a second time where the first answer did not come.
 ///
 /// Only while it works: a step that began after the last one had failed is tried once, so that an
-/// outage does not make everybody wait twice.
+/// outage does not make everybody wait twice. And only for as long as was said: a connection that was lost
+/// leaves time for another, a store that is silent does not.
 #[derive(Debug)]
 pub struct Repeating {
     store: Arc<dyn Store>,
+    patience: Duration,
     down: AtomicBool,
 }
 
 impl Repeating {
-    /// Asks `store`.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, down: AtomicBool::new(false) }
+    /// Asks `store`, for the second time no longer than `patience` after the first.
+    pub fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
+        Self { store, patience, down: AtomicBool::new(false) }
     }
 
     async fn ask<T, F>(&self, step: impl Fn() -> F + Send) -> Result<T, StoreError>
@@ -34,9 +38,10 @@ impl Repeating {
         F: Future<Output = Result<T, StoreError>> + Send,
     {
         let was_down = self.down.load(Ordering::Relaxed);
+        let deadline = Instant::now() + self.patience;
         let mut answer = step().await;
         if matches!(answer, Err(StoreError::Down(_))) && !was_down {
-            answer = step().await;
+            answer = timeout_at(deadline, step()).await.unwrap_or(answer);
         }
         self.down.store(matches!(answer, Err(StoreError::Down(_))), Ordering::Relaxed);
         answer

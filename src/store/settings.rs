@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::redis;
+
 /// Where one-time ids, records and deliveries are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -18,6 +20,9 @@ pub struct Settings {
     /// dropped to make room. Default 1,000,000: with links that live for an hour that is 270 new ones
     /// a second. An entry takes about 200 bytes on disk or in memory, and what it records.
     pub max_entries: u64,
+    /// The `redis` backend. In Redis the entries are the keys of its database, the shared limits' and
+    /// those of others included: it should have one of its own.
+    pub redis: redis::Settings,
 }
 
 impl Default for Settings {
@@ -26,6 +31,7 @@ impl Default for Settings {
             backend: Backend::Disk,
             directory: PathBuf::from("/var/lib/hookgate"),
             max_entries: 1_000_000,
+            redis: redis::Settings::default(),
         }
     }
 }
@@ -38,6 +44,8 @@ pub enum Backend {
     Memory,
     /// In a file: one replica, and what was answered survives a crash and a power cut.
     Disk,
+    /// In Redis or Valkey: several replicas share it.
+    Redis,
 }
 
 #[cfg(test)]

@@ -4,12 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hookgate::clock::{ManualClock, UnixTime};
+use futures_util::future::BoxFuture;
+use hookgate::clock::{Clock, ManualClock, SystemClock, UnixTime};
 use hookgate::entropy::{SystemEntropy, draw};
 use hookgate::store::disk::DiskStore;
+use hookgate::store::disk::opening::OpenError;
 use hookgate::store::memory::MemoryStore;
-use hookgate::store::{Key, Namespace, Nonce, OpenError, Store};
+use hookgate::store::redis::RedisStore;
+use hookgate::store::{Fill, Key, Namespace, Nonce, Settings, Store};
+use hookgate::units::Period;
+use hookgate::{redis, store};
 use tempfile::TempDir;
+
+use crate::server::RedisServer;
 
 /// When tests begin.
 pub(crate) const START: UnixTime = UnixTime::from_secs(1_700_000_000);
@@ -18,27 +25,111 @@ pub(crate) const START: UnixTime = UnixTime::from_secs(1_700_000_000);
 pub(crate) struct Stand {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: ManualClock,
-    _folder: Option<TempDir>,
+    start: UnixTime,
+    behind: Behind,
+}
+
+/// What the store is on.
+enum Behind {
+    Nothing,
+    Folder(#[expect(dead_code, reason = "it is removed with the stand")] TempDir),
+    Redis(RedisServer),
+}
+
+impl Stand {
+    fn new(store: Arc<dyn Store>, clock: ManualClock, behind: Behind) -> Self {
+        Self { store, start: clock.now(), clock, behind }
+    }
+
+    /// So many seconds after it was made.
+    pub(crate) fn at(&self, secs: u64) -> UnixTime {
+        UnixTime::from_secs(self.start.secs() + secs)
+    }
+
+    /// Lets time pass until `now`. Redis drops what has ended by a clock of its own, which no test can
+    /// move: what it would have dropped once its clock had come there, and its margin had passed, is
+    /// dropped for it.
+    pub(crate) async fn pass_until(&self, now: UnixTime) {
+        self.clock.set(now);
+        if let Behind::Redis(server) = &self.behind {
+            drop_ended(server, now);
+        }
+    }
+
+    /// How full the store is: backends that ask a server say what it said last.
+    pub(crate) async fn fill(&self) -> Fill {
+        let _full_or_not = self.store.ready().await;
+        self.store.fill()
+    }
+
+    /// Whether its history began when it was made. Redis' begins by its own clock.
+    pub(crate) fn began_now(&self, since: UnixTime) -> bool {
+        match self.behind {
+            Behind::Nothing | Behind::Folder(_) => since == self.start,
+            Behind::Redis(_) => since >= self.start && since < self.at(60),
+        }
+    }
 }
 
 /// Makes a store for so many entries.
-pub(crate) type Make = fn(u64) -> Stand;
+pub(crate) type Make = fn(u64) -> BoxFuture<'static, Stand>;
 
 /// Every backend there is, each a line.
-pub(crate) const BACKENDS: &[(&str, Make)] = &[("memory", memory), ("disk", disk)];
+pub(crate) const BACKENDS: &[(&str, Make)] = &[
+    ("memory", |capacity| Box::pin(async move { memory(capacity) })),
+    ("disk", |capacity| Box::pin(async move { disk(capacity) })),
+    ("redis", |capacity| Box::pin(redis(capacity))),
+];
 
 fn memory(capacity: u64) -> Stand {
     let clock = ManualClock::new(START);
     let store =
         MemoryStore::new(capacity, Arc::new(clock.clone()), &SystemEntropy::default()).unwrap();
-    Stand { store: Arc::new(store), clock, _folder: None }
+    Stand::new(Arc::new(store), clock, Behind::Nothing)
 }
 
 fn disk(capacity: u64) -> Stand {
     let clock = ManualClock::new(START);
     let folder = tempfile::tempdir().unwrap();
     let store = open_with(folder.path(), capacity, &clock).unwrap();
-    Stand { store: Arc::new(store), clock, _folder: Some(folder) }
+    Stand::new(Arc::new(store), clock, Behind::Folder(folder))
+}
+
+async fn redis(capacity: u64) -> Stand {
+    // Durability has tests of its own.
+    let server = RedisServer::start_with(&["--appendonly", "no"]);
+    let clock = ManualClock::new(now());
+    let store = open_redis(&server.address(), capacity, &clock);
+    store.ready().await.unwrap();
+    Stand::new(Arc::new(store), clock, Behind::Redis(server))
+}
+
+/// Opens a store in the Redis at `address`, which may be away.
+pub(crate) fn open_redis(address: &str, capacity: u64, clock: &ManualClock) -> RedisStore {
+    let redis = redis::Settings {
+        addresses: vec![address.to_owned()],
+        timeout: Period::secs(1),
+        ..redis::Settings::default()
+    };
+    let settings = Settings { max_entries: capacity, redis, ..Settings::default() };
+    let way = redis::Redis::open(&settings.redis).unwrap();
+    let entropy = Arc::new(SystemEntropy::default());
+    store::open_on(way, &settings, Arc::new(clock.clone()), entropy).unwrap()
+}
+
+/// The real time, in whole seconds: Redis drops by it.
+pub(crate) fn now() -> UnixTime {
+    UnixTime::from_secs(SystemClock::new().now().secs())
+}
+
+/// Drops the entries of a server that ended at `now` or before.
+fn drop_ended(server: &RedisServer, now: UnixTime) {
+    const MARGIN: u64 = 300_000;
+    const DROP: &str = "for _, key in ipairs(redis.call('KEYS', '*:e:*')) do
+        if redis.call('PEXPIRETIME', key) <= tonumber(ARGV[1]) then redis.call('DEL', key) end
+    end";
+    let latest = (now.millis() + MARGIN).to_string();
+    assert_eq!(server.command(&["EVAL", DROP, "0", &latest]), "");
 }
 
 /// Opens a disk store in `folder`.

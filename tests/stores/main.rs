@@ -3,11 +3,16 @@
 //! has forgotten.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a failing test is the report"
 )]
 
+#[expect(dead_code, reason = "the tests of the connection need more of it")]
+#[path = "../redis/server.rs"]
+mod server;
 mod backends;
 mod contract;
 mod faults;

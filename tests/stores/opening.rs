@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use hookgate::clock::ManualClock;
 use hookgate::entropy::SystemEntropy;
-use hookgate::store::{Backend, Insert, OpenError, Settings, Store, StoreError};
+use hookgate::store::disk::opening::OpenError;
+use hookgate::store::{Backend, Insert, Settings, Store, StoreError};
 use redb::{Database, TableDefinition};
 
 use crate::backends::{START, at, key, nonce, open, open_with, value};
@@ -53,7 +54,8 @@ async fn files_are_for_their_owner_alone() {
 fn the_settings_choose_the_backend() {
     let place = tempfile::tempdir().unwrap();
     for backend in [Backend::Memory, Backend::Disk] {
-        let settings = Settings { backend, directory: place.path().join("store"), max_entries: 7 };
+        let directory = place.path().join("store");
+        let settings = Settings { backend, directory, max_entries: 7, ..Settings::default() };
         let clock = Arc::new(ManualClock::new(START));
         let store =
             hookgate::store::open(&settings, clock, Arc::new(SystemEntropy::default())).unwrap();

@@ -1,0 +1,261 @@
+//! What this process believes of the histories in Redis, and how it asks in that belief.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::try_join_all;
+use redis::{Script, Value};
+use tokio::sync::Mutex;
+
+use crate::clock::{Clock, UnixTime};
+use crate::entropy::{Entropy, NoEntropy, draw};
+use crate::redis::{Redis, RedisError};
+use crate::store::contract::{Key, StoreError};
+use crate::store::redis::history::{Known, Tag};
+use crate::store::redis::layout::{Layout, MARGIN, Process, TAGS, length, moment, number, tag_of};
+use crate::store::redis::script::{Answer, Scripts, Told, strange};
+
+/// How far a replica's clock and Redis' may be apart: half of what entries are kept longer for it.
+pub(crate) const APART: Duration = Duration::from_secs(MARGIN.as_secs() / 2);
+/// How long nothing is answered after the store was found to have forgotten: whoever asked for its
+/// incarnation before has come with his step by then, and is refused.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How long a process that is not heard of is remembered.
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often a process says that it is there.
+const HEARD: Duration = Duration::from_secs(3600);
+
+/// The histories, as one process sees them.
+#[derive(Debug)]
+pub(crate) struct Histories {
+    redis: Redis,
+    layout: Layout,
+    scripts: Scripts,
+    process: Process,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    known: ArcSwapOption<Known>,
+    /// How many calls have failed: after each, another server may have taken over.
+    failures: AtomicU64,
+    reading: Mutex<()>,
+}
+
+/// What was found when all of them were read.
+pub(crate) struct Look {
+    pub(crate) known: Arc<Known>,
+    pub(crate) told: Vec<Told>,
+    /// Whether every server takes writes.
+    pub(crate) room: Result<(), StoreError>,
+}
+
+/// Asking.
+impl Histories {
+    /// Those behind `redis`, of which nothing is known yet.
+    ///
+    /// # Errors
+    /// [`NoEntropy`] where the process cannot be given a name.
+    pub(crate) fn new(
+        redis: Redis,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, NoEntropy> {
+        Ok(Self {
+            layout: Layout::new(redis.prefix()),
+            redis,
+            scripts: Scripts::new(),
+            process: draw(entropy.as_ref())?,
+            clock,
+            entropy,
+            known: ArcSwapOption::empty(),
+            failures: AtomicU64::new(0),
+            reading: Mutex::new(()),
+        })
+    }
+
+    /// The name of this process.
+    pub(crate) const fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// What every script is told first: which history its caller believes in, who that is, and when.
+    pub(crate) fn belief(&self, tag: &Tag, now: UnixTime, apart: Duration) -> Vec<Vec<u8>> {
+        vec![
+            tag.mark.to_vec(),
+            number(tag.steps()),
+            self.process.to_vec(),
+            number(tag.own()),
+            moment(now),
+            length(apart),
+        ]
+    }
+
+    /// Takes a step on `key`, which counts only once the replicas that are waited for have it.
+    pub(crate) async fn step(
+        &self,
+        script: &Script,
+        key: &Key,
+        args: &[Vec<u8>],
+    ) -> Result<Value, StoreError> {
+        let (history, entry) = (self.layout.history(tag_of(key)), self.layout.entry(key));
+        let args = slices(args);
+        self.noted(self.redis.run_durably(script, &[&history, &entry], &args).await)
+    }
+
+    async fn ask(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        args: &[Vec<u8>],
+    ) -> Result<Value, StoreError> {
+        self.noted(self.redis.run(script, keys, &slices(args)).await)
+    }
+
+    fn noted(&self, answer: Result<Value, RedisError>) -> Result<Value, StoreError> {
+        answer.map_err(|error| match error {
+            RedisError::Down(_) => {
+                self.note_failure();
+                error.into()
+            }
+            RedisError::Full => error.into(),
+        })
+    }
+
+    /// After a failed call nothing is believed before it has been read again.
+    pub(crate) fn note_failure(&self) {
+        self.failures.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+fn slices(args: &[Vec<u8>]) -> Vec<&[u8]> {
+    args.iter().map(Vec::as_slice).collect()
+}
+
+/// Believing.
+impl Histories {
+    /// What was known last; nothing before Redis was reached for the first time.
+    pub(crate) fn latest(&self) -> Option<Arc<Known>> {
+        self.known.load_full()
+    }
+
+    /// Whether no call has failed since `known` was read.
+    fn trusted(&self, known: &Known) -> bool {
+        known.failures == self.failures.load(Ordering::Acquire)
+    }
+
+    /// The histories in which steps can be taken now.
+    pub(crate) async fn known(&self) -> Result<Arc<Known>, StoreError> {
+        let known = match self.latest() {
+            Some(known) if self.trusted(&known) => known,
+            other => self.read(other.as_ref()).await?,
+        };
+        self.check_usable(&known)?;
+        Ok(known)
+    }
+
+    /// Whether steps can be taken in them now.
+    pub(crate) fn check_usable(&self, known: &Known) -> Result<(), StoreError> {
+        self.check_pause(known)?;
+        known.evicts.as_ref().map_or(Ok(()), |policy| Err(evicts(policy)))
+    }
+
+    /// Whether the pause after a forgetting is over.
+    pub(crate) fn check_pause(&self, known: &Known) -> Result<(), StoreError> {
+        if self.clock.monotonic() >= known.usable_from {
+            return Ok(());
+        }
+        Err(StoreError::Down("it had forgotten what it held, and begins anew".to_owned()))
+    }
+
+    /// Reads all histories, unless somebody else has done so since `stale` was known.
+    pub(crate) async fn read(&self, stale: Option<&Arc<Known>>) -> Result<Arc<Known>, StoreError> {
+        let _turn = self.reading.lock().await;
+        if let Some(known) = self.latest()
+            && self.trusted(&known)
+            && stale.is_none_or(|stale| !Arc::ptr_eq(stale, &known))
+        {
+            return Ok(known);
+        }
+        Ok(self.read_now().await?.known)
+    }
+
+    /// Reads all histories, and asks every server whether it would keep a promise.
+    pub(crate) async fn look(&self) -> Result<Look, StoreError> {
+        let _turn = self.reading.lock().await;
+        self.read_now().await
+    }
+
+    /// One caller at a time.
+    async fn read_now(&self) -> Result<Look, StoreError> {
+        let failures = self.failures.load(Ordering::Acquire);
+        let former = self.latest();
+        // The first alone: if the servers do not have the script yet, it need not be sent 64 times.
+        let mut told = vec![self.read_tag(0, former.as_deref()).await?];
+        let others = (1..TAGS).map(|number| self.read_tag(number, former.as_deref()));
+        told.extend(try_join_all(others).await?);
+        let mut known = Known::new(&told, former.as_deref(), failures);
+        if let Some(former) = former {
+            known.usable_from = self.usable_from(&former, &known);
+        }
+        let mut room = Ok(());
+        for number in known.one_on_each() {
+            match self.probe(&known, number).await {
+                Ok(None) => {}
+                Ok(policy) => known.evicts = policy,
+                Err(StoreError::Full) => room = Err(StoreError::Full),
+                Err(error) => return Err(error),
+            }
+        }
+        let known = Arc::new(known);
+        self.known.store(Some(Arc::clone(&known)));
+        Ok(Look { known, told, room })
+    }
+
+    fn usable_from(&self, former: &Known, known: &Known) -> Duration {
+        if former.incarnation == known.incarnation {
+            return former.usable_from;
+        }
+        tracing::warn!(
+            "the store has forgotten what it held: it begins a new history, and links made before \
+             are refused"
+        );
+        self.clock.monotonic().saturating_add(PAUSE)
+    }
+
+    async fn read_tag(&self, number: usize, former: Option<&Known>) -> Result<Told, StoreError> {
+        let mark: [u8; 8] =
+            draw(self.entropy.as_ref()).map_err(|error| StoreError::Down(error.to_string()))?;
+        let now = self.clock.now();
+        let nothing = Tag::unknown();
+        let believed = former.and_then(|former| former.tag(number)).map_or(&nothing, AsRef::as_ref);
+        let mut args = self.belief(believed, now, APART);
+        args.extend([mark.to_vec(), length(REMEMBERED), length(HEARD)]);
+        let history = self.layout.history(number);
+        Told::parse(self.ask(&self.scripts.history, &[&history], &args).await?)
+    }
+
+    /// The policy by which the server of the tag `number` drops what has not ended, if it does.
+    async fn probe(&self, known: &Known, number: usize) -> Result<Option<String>, StoreError> {
+        let tag = known.tag(number).ok_or_else(strange)?;
+        let args = self.belief(tag, self.clock.now(), Duration::MAX);
+        let history = self.layout.history(number);
+        let answer = self.ask(&self.scripts.probe, &[&history, &history], &args).await?;
+        let answer = Answer::parse(answer)?;
+        match answer.word.as_str() {
+            "sound" => Ok(None),
+            "evicts" => {
+                Ok(answer.value.map(|policy| String::from_utf8_lossy(&policy).into_owned()))
+            }
+            "forgot" => Err(StoreError::Down("it forgets what it has just said".to_owned())),
+            _ => Err(strange()),
+        }
+    }
+}
+
+fn evicts(policy: &str) -> StoreError {
+    StoreError::Down(format!(
+        "Redis drops what has not ended when its memory is full (maxmemory-policy {policy}): set \
+         maxmemory-policy noeviction"
+    ))
+}
