@@ -5,6 +5,7 @@
 //! runs on a clock that the test moves.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a failing test is the report"
@@ -28,3 +29,7 @@ mod trouble;
 mod alone;
 mod secrets;
 mod rotation;
+mod replicas;
+#[expect(dead_code, reason = "the tests of the connection need more of it")]
+#[path = "../redis/server.rs"]
+mod server;

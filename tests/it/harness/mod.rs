@@ -19,6 +19,7 @@ pub(crate) use refused::{Refused, logged_once, outcome, page, problem, refused};
 pub(crate) use reports::{Ids, refused_as, status};
 pub(crate) use trouble::{Trouble, TroubledStore};
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hookgate::app::{Ambient, App};
-use hookgate::clock::{Clock, ManualClock, UnixTime};
+use hookgate::clock::{Clock, ManualClock, SystemClock, UnixTime};
 use hookgate::config::Config;
 use hookgate::demo::ehr::SigningKey;
 use hookgate::demo::server::{Server, json};
@@ -94,7 +95,7 @@ impl Service {
         self.server.url()
     }
 
-    pub(crate) fn address(&self) -> std::net::SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
@@ -116,16 +117,18 @@ pub(crate) fn card_with_link(url: &str) -> String {
 /// Everybody on stage. Dropping it ends everything.
 pub(crate) struct Scene {
     pub(crate) clock: ManualClock,
-    pub(crate) key: SigningKey,
-    pub(crate) service: Service,
+    pub(crate) key: Arc<SigningKey>,
+    pub(crate) service: Arc<Service>,
     /// Without a slash at its end, whatever the configuration says.
     pub(crate) public_url: String,
     pub(crate) certificate: Vec<u8>,
+    /// Where this gateway listens, at the public URL's port.
+    host: Ipv4Addr,
     troubled: Option<TroubledStore>,
     config: String,
-    directory: TempDir,
+    directory: Arc<TempDir>,
     running: Option<Running>,
-    next: AtomicU64,
+    next: Arc<AtomicU64>,
 }
 
 struct Running {
@@ -149,7 +152,11 @@ impl Scene {
         let port = free_port();
         let public_url = format!("https://localhost:{port}{}", extra.path);
         let config = configuration(&public_url, port, directory.path(), &service.url(), extra);
-        let clock = ManualClock::new(NOW);
+        let clock = match extra.redis {
+            None => ManualClock::new(NOW),
+            // Redis has a clock of its own, and refuses those who are far from it.
+            Some(_) => ManualClock::new(SystemClock::new().now()),
+        };
         let troubled = extra.trouble.map(|trouble| {
             let store = TroubledStore::new(&clock);
             store.gets(trouble);
@@ -157,18 +164,46 @@ impl Scene {
         });
         let mut scene = Self {
             clock,
+            host: Ipv4Addr::LOCALHOST,
             troubled,
-            key,
-            service,
+            key: Arc::new(key),
+            service: Arc::new(service),
             public_url: public_url.trim_end_matches('/').to_owned(),
             certificate: certified.cert.der().to_vec(),
             config,
-            directory,
+            directory: Arc::new(directory),
             running: None,
-            next: AtomicU64::new(0),
+            next: Arc::default(),
         };
         scene.start().await;
         scene
+    }
+
+    /// Another replica beside this one: behind the same public URL at another address, with the same
+    /// state, keys and service, and with other words in its configuration.
+    pub(crate) async fn replica(&self, last: u8, changes: &[(&str, &str)]) -> Self {
+        let host = Ipv4Addr::new(127, 0, 0, last);
+        let mut replica = Self {
+            clock: self.clock.clone(),
+            key: Arc::clone(&self.key),
+            service: Arc::clone(&self.service),
+            public_url: self.public_url.clone(),
+            certificate: self.certificate.clone(),
+            host,
+            troubled: None,
+            config: self.config.clone(),
+            directory: Arc::clone(&self.directory),
+            running: None,
+            next: Arc::clone(&self.next),
+        };
+        let port = self.public_url.rsplit(':').next().unwrap();
+        let listens = |host: Ipv4Addr| format!("address = \"{host}:{port}\"");
+        replica.reconfigure(&listens(self.host), &listens(host));
+        for (from, to) in changes {
+            replica.reconfigure(from, to);
+        }
+        replica.start().await;
+        replica
     }
 
     /// Starts the gateway, again after [`Scene::stop`]. Disk state and keys are those of before.
@@ -234,6 +269,7 @@ impl Scene {
     pub(crate) fn http(&self) -> reqwest::Client {
         reqwest::Client::builder()
             .tls_certs_only([reqwest::Certificate::from_der(&self.certificate).unwrap()])
+            .resolve("localhost", SocketAddr::from((self.host, 0)))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap()
@@ -320,6 +356,8 @@ pub(crate) struct Extra {
     pub(crate) lists: String,
     /// State on disk instead of memory.
     pub(crate) disk: bool,
+    /// State in the Redis at this address instead of memory.
+    pub(crate) redis: Option<String>,
     /// State in memory behind a line that fails, from the start with this.
     pub(crate) trouble: Option<Trouble>,
     /// The path of the public URL, as the configuration writes it.
@@ -334,10 +372,13 @@ fn configuration(
     extra: &Extra,
 ) -> String {
     let directory = directory.display();
-    let state = if extra.disk {
-        format!("backend = \"disk\"\ndirectory = \"{directory}/state\"")
-    } else {
-        "backend = \"memory\"".to_owned()
+    let state = match &extra.redis {
+        Some(address) => format!(
+            "backend = \"redis\"\n[state.redis]\naddresses = [\"{address}\"]\ntimeout = \"1s\"\n\
+             [keyring]\nfile = \"{directory}/keys.json\""
+        ),
+        None if extra.disk => format!("backend = \"disk\"\ndirectory = \"{directory}/state\""),
+        None => "backend = \"memory\"".to_owned(),
     };
     let Extra { tables, client, upstream, lists, .. } = extra;
     format!(
