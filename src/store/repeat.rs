@@ -40,7 +40,8 @@ impl Repeating {
         let was_down = self.down.load(Ordering::Relaxed);
         let deadline = Instant::now() + self.patience;
         let mut answer = step().await;
-        if matches!(answer, Err(StoreError::Down(_))) && !was_down {
+        let down = matches!(answer, Err(StoreError::Down(_)));
+        if down && !was_down && Instant::now() < deadline {
             answer = timeout_at(deadline, step()).await.unwrap_or(answer);
         }
         self.down.store(matches!(answer, Err(StoreError::Down(_))), Ordering::Relaxed);
@@ -100,5 +101,81 @@ impl Store for Repeating {
         let answer = self.store.ready().await;
         self.down.store(matches!(answer, Err(StoreError::Down(_))), Ordering::Relaxed);
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(300);
+
+    /// A store that never answers a look, and takes so long to say so.
+    #[derive(Debug)]
+    struct Dead {
+        after: Duration,
+        asked: AtomicUsize,
+    }
+
+    fn down<T>() -> Result<T, StoreError> {
+        Err(StoreError::Down(String::new()))
+    }
+
+    #[async_trait]
+    impl Store for Dead {
+        async fn insert(
+            &self,
+            _: Key,
+            _: Nonce,
+            _: Bytes,
+            _: UnixTime,
+        ) -> Result<Insert, StoreError> {
+            down()
+        }
+        async fn get(&self, _: Key) -> Result<Option<Bytes>, StoreError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(self.after).await;
+            down()
+        }
+        async fn claim(&self, _: Key, _: Nonce, _: UnixTime) -> Result<Claim, StoreError> {
+            down()
+        }
+        async fn settle(&self, _: Key, _: Nonce, _: Bytes, _: UnixTime) -> Result<(), StoreError> {
+            down()
+        }
+        async fn release(&self, _: Key, _: Nonce) -> Result<(), StoreError> {
+            down()
+        }
+        fn incarnation(&self) -> Result<Incarnation, StoreError> {
+            down()
+        }
+        fn fill(&self) -> Fill {
+            Fill { entries: 0, capacity: 0 }
+        }
+        async fn ready(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    async fn asked(after: Duration) -> (usize, usize) {
+        let dead = Arc::new(Dead { after, asked: AtomicUsize::new(0) });
+        let store = Repeating::new(Arc::clone(&dead) as Arc<dyn Store>, PATIENCE);
+        let key = Key::new(crate::store::contract::Namespace::Link, &[b"one"]);
+        assert!(store.get(key).await.is_err());
+        let first = dead.asked.swap(0, Ordering::Relaxed);
+        assert!(store.get(key).await.is_err());
+        (first, dead.asked.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_asked_for_again_and_an_outage_is_not() {
+        assert_eq!(asked(Duration::ZERO).await, (2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_silent_is_not_waited_for_twice() {
+        assert_eq!(asked(PATIENCE).await, (1, 1));
     }
 }
