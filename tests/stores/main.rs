@@ -15,8 +15,11 @@
 mod server;
 mod backends;
 mod contract;
+mod disk_size;
+mod disk_trouble;
 mod faults;
 mod forgetting;
 mod kill;
 mod medium;
+mod mounts;
 mod opening;

@@ -3,13 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use hookgate::clock::ManualClock;
 use hookgate::entropy::SystemEntropy;
 use hookgate::store::disk::opening::OpenError;
-use hookgate::store::{Backend, Insert, Settings, Store, StoreError};
+use hookgate::store::{Backend, Insert, Settings, Store};
 use redb::{Database, TableDefinition};
 
 use crate::backends::{START, at, key, nonce, open, open_with, value};
@@ -189,87 +188,4 @@ fn a_folder_that_cannot_be_used_is_refused_in_words() {
         assert!(text.contains(folder.to_str().unwrap()), "{text}");
         assert!(text.contains("must be writable"), "{text}");
     }
-}
-
-/// A file system of its own, small and in memory. Mounting needs root, or sudo that asks for no password.
-struct Mounted<'p>(&'p Path);
-
-impl<'p> Mounted<'p> {
-    fn new(path: &'p Path, options: &str) -> Self {
-        let options = format!("{options},mode=0777");
-        as_root(&["mount", "-t", "tmpfs", "-o", &options, "tmpfs"], path);
-        Self(path)
-    }
-
-    fn remount(&self, options: &str) {
-        as_root(&["mount", "-o", options], self.0);
-    }
-}
-
-fn as_root(command: &[&str], path: &Path) {
-    let sudo: &[&str] = if is_root() { &[] } else { &["sudo", "-n"] };
-    let words: Vec<&str> = sudo.iter().chain(command).copied().collect();
-    let done = Command::new(words[0]).args(&words[1..]).arg(path).status();
-    let done = done.is_ok_and(|status| status.success());
-    assert!(
-        done,
-        "{words:?} failed: run the tests as root, or with sudo that asks for no password"
-    );
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    id.stdout.trim_ascii() == b"0"
-}
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        as_root(&["umount", "-l"], self.0);
-    }
-}
-
-#[tokio::test]
-async fn a_read_only_file_system_is_refused_in_words() {
-    let place = tempfile::tempdir().unwrap();
-    let mounted = Mounted::new(place.path(), "size=4m");
-    drop(open(place.path()));
-    mounted.remount("remount,ro");
-    let error = refusal(place.path());
-    assert!(error.to_string().contains("Read-only file system"), "{error}");
-    mounted.remount("remount,rw");
-    drop(open(place.path()));
-}
-
-#[tokio::test]
-async fn a_full_disk_is_answered_and_left_behind_when_there_is_room_again() {
-    let place = tempfile::tempdir().unwrap();
-    let _mounted = Mounted::new(place.path(), "size=1m");
-    let clock = ManualClock::new(START);
-    let store = open_with(place.path(), 100_000, &clock).unwrap();
-    let ballast = place.path().join("ballast");
-    fs::write(&ballast, vec![0; 400_000]).unwrap();
-    let big = bytes::Bytes::from(vec![1; 20_000]);
-    let mut kept = Vec::new();
-    let failed = loop {
-        let n = u64::try_from(kept.len()).unwrap();
-        match store.insert(key(n), nonce(), big.clone(), at(600)).await {
-            Ok(first) => {
-                assert_eq!(first, Insert::First);
-                kept.push(n);
-            }
-            Err(error) => break error,
-        }
-        assert!(kept.len() < 1000, "the disk never filled");
-    };
-    assert!(matches!(failed, StoreError::Down(_)), "{failed}");
-    assert!(store.ready().await.is_err());
-    fs::remove_file(ballast).unwrap();
-    clock.advance(std::time::Duration::from_secs(60));
-    store.ready().await.unwrap();
-    for n in kept {
-        let again = store.insert(key(n), nonce(), value(0), at(600)).await.unwrap();
-        assert_eq!(again, Insert::Held(big.clone()), "{n}");
-    }
-    let first = store.insert(key(5000), nonce(), big.clone(), at(600)).await.unwrap();
-    assert_eq!(first, Insert::First);
 }
