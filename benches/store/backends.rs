@@ -1,0 +1,49 @@
+//! The backends that are measured, each ready to be used.
+
+use std::sync::Arc;
+
+use hookgate::clock::{Clock, SystemClock};
+use hookgate::entropy::SystemEntropy;
+use hookgate::store::{Store, open};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::sync;
+
+/// Room for whatever is measured.
+pub(crate) const ROOM: u64 = 100_000_000;
+
+/// A backend, and what must live as long as it.
+pub(crate) struct Stand {
+    pub(crate) name: &'static str,
+    /// The configuration's `[state]`.
+    pub(crate) state: Value,
+    _folder: Option<TempDir>,
+}
+
+impl Stand {
+    /// Every backend there is, each a line. The first is what the others are compared with.
+    pub(crate) fn all() -> Vec<Self> {
+        vec![Self::memory(), Self::disk()]
+    }
+
+    fn memory() -> Self {
+        let state = json!({"backend": "memory", "max_entries": ROOM});
+        Self { name: "memory", state, _folder: None }
+    }
+
+    pub(crate) fn disk() -> Self {
+        let folder = sync::folder();
+        let state = json!({"backend": "disk", "directory": folder.path(), "max_entries": ROOM});
+        Self { name: "disk", state, _folder: Some(folder) }
+    }
+
+    pub(crate) fn open(&self) -> Arc<dyn Store> {
+        self.open_with(Arc::new(SystemClock::new()))
+    }
+
+    pub(crate) fn open_with(&self, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
+        let settings = serde_json::from_value(self.state.clone()).unwrap();
+        open(&settings, clock, Arc::new(SystemEntropy::default())).unwrap()
+    }
+}
