@@ -236,6 +236,8 @@ impl App {
             config.state.redis.timeout.get(),
         );
         let store: Arc<dyn Store> = Arc::new(store);
+        // The first calls find it known, where it is there; where it is away, readiness says so.
+        let _there_or_not = store.ready().await;
         let keyring = Arc::new(live_keyring(&config, &ambient)?);
         let replicas = replicas(&config, redis.as_ref(), &keyring, &ambient, &mut registry)?;
         let key_file = key_file_watch(&config, &ambient, &keyring, &mut registry);
