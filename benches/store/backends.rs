@@ -1,13 +1,14 @@
 //! The backends that are measured, each ready to be used.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use hookgate::clock::{Clock, SystemClock};
 use hookgate::entropy::SystemEntropy;
 use hookgate::store::{Store, open};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use crate::server::{RedisServer, free_port};
 use crate::sync;
 
 /// Room for whatever is measured.
@@ -18,26 +19,39 @@ pub(crate) struct Stand {
     pub(crate) name: &'static str,
     /// The configuration's `[state]`.
     pub(crate) state: Value,
-    _folder: Option<TempDir>,
+    /// The configuration's `[keyring]`.
+    pub(crate) keyring: Value,
+    _behind: Box<dyn Any>,
 }
 
 impl Stand {
     /// Every backend there is, each a line. The first is what the others are compared with.
     pub(crate) fn all() -> Vec<Self> {
-        vec![Self::memory(), Self::disk()]
+        vec![Self::memory(), Self::disk(), Self::redis()]
     }
 
     fn memory() -> Self {
         let state = json!({"backend": "memory", "max_entries": ROOM});
-        Self { name: "memory", state, _folder: None }
+        Self { name: "memory", state, keyring: json!({}), _behind: Box::new(()) }
     }
 
     pub(crate) fn disk() -> Self {
         let folder = sync::folder();
         let state = json!({"backend": "disk", "directory": folder.path(), "max_entries": ROOM});
-        Self { name: "disk", state, _folder: Some(folder) }
+        Self { name: "disk", state, keyring: json!({}), _behind: Box::new(folder) }
     }
 
+    /// A server on the same machine and the same disk, which syncs each write.
+    fn redis() -> Self {
+        let folder = sync::folder();
+        let keyring = json!({"file": folder.path().join("keys.json")});
+        let server = RedisServer::start_in(sync::folder(), free_port(), &[]);
+        let redis = json!({"addresses": [server.address()], "timeout": "1s"});
+        let state = json!({"backend": "redis", "redis": redis, "max_entries": ROOM});
+        Self { name: "redis", state, keyring, _behind: Box::new((server, folder)) }
+    }
+
+    /// To be called within the runtime that is to use it.
     pub(crate) fn open(&self) -> Arc<dyn Store> {
         self.open_with(Arc::new(SystemClock::new()))
     }

@@ -5,6 +5,7 @@
 //! run can be compared.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
@@ -15,6 +16,9 @@ mod backends;
 mod callers;
 mod figures;
 mod opens;
+#[expect(dead_code, reason = "the tests need more of it")]
+#[path = "../../tests/redis/server.rs"]
+mod server;
 #[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../../tests/auth/signer.rs"]
 mod signer;

@@ -36,7 +36,7 @@ pub(crate) fn measure(effort: Effort) {
     let service = runtime.block_on(Server::start(answer)).unwrap();
     let mut in_memory = Vec::new();
     for stand in Stand::all() {
-        let gateway = runtime.block_on(gateway(&service.url(), &stand.state));
+        let gateway = runtime.block_on(gateway(&service.url(), &stand));
         for (at, count) in [1, 64].into_iter().enumerate() {
             let (mut opens, mut syncs) = (Times::default(), Times::default());
             for _ in 0..TURNS {
@@ -104,13 +104,14 @@ async fn links(gateway: &Gateway, count: u64) -> Vec<String> {
     links
 }
 
-async fn gateway(upstream: &str, state: &Value) -> Arc<Gateway> {
+async fn gateway(upstream: &str, stand: &Stand) -> Arc<Gateway> {
     let often = json!({"per_second": 1_000_000});
     let config = json!({
         "public_url": tokens::PUBLIC_URL,
         "listener": {"address": "127.0.0.1:0", "plaintext": true},
         "health": {"address": "127.0.0.1:0"},
-        "state": state,
+        "state": stand.state,
+        "keyring": stand.keyring,
         "limits": {
             "address": often, "open_address": often, "client": often, "client_service": often,
         },

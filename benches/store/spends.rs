@@ -13,6 +13,7 @@ const TURNS: u64 = 5;
 pub(crate) fn measure(effort: Effort) {
     let runtime = Runtime::new().unwrap();
     for stand in Stand::all() {
+        let _within = runtime.enter();
         let store = stand.open();
         for count in [1, 64, 256] {
             let (mut spends, mut syncs) = (Times::default(), Times::default());
