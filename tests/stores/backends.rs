@@ -16,7 +16,8 @@ use hookgate::units::Period;
 use hookgate::{redis, store};
 use tempfile::TempDir;
 
-use crate::server::RedisServer;
+use crate::common::CommonCluster;
+use crate::server::{RedisServer, cli};
 
 /// When tests begin.
 pub(crate) const START: UnixTime = UnixTime::from_secs(1_700_000_000);
@@ -34,6 +35,7 @@ enum Behind {
     Nothing,
     Folder(#[expect(dead_code, reason = "it is removed with the stand")] TempDir),
     Redis(RedisServer),
+    Cluster(CommonCluster),
 }
 
 impl Stand {
@@ -51,8 +53,12 @@ impl Stand {
     /// dropped for it.
     pub(crate) async fn pass_until(&self, now: UnixTime) {
         self.clock.set(now);
-        if let Behind::Redis(server) = &self.behind {
-            drop_ended(server, now);
+        match &self.behind {
+            Behind::Nothing | Behind::Folder(_) => {}
+            Behind::Redis(server) => drop_ended(&server.address(), now),
+            Behind::Cluster(cluster) => {
+                cluster.addresses().iter().for_each(|address| drop_ended(address, now));
+            }
         }
     }
 
@@ -66,7 +72,7 @@ impl Stand {
     pub(crate) fn began_now(&self, since: UnixTime) -> bool {
         match self.behind {
             Behind::Nothing | Behind::Folder(_) => since == self.start,
-            Behind::Redis(_) => since >= self.start && since < self.at(60),
+            Behind::Redis(_) | Behind::Cluster(_) => since >= self.start && since < self.at(60),
         }
     }
 }
@@ -79,6 +85,7 @@ pub(crate) const BACKENDS: &[(&str, Make)] = &[
     ("memory", |capacity| Box::pin(async move { memory(capacity) })),
     ("disk", |capacity| Box::pin(async move { disk(capacity) })),
     ("redis", |capacity| Box::pin(redis(capacity))),
+    ("a Redis cluster", |capacity| Box::pin(cluster(capacity))),
 ];
 
 fn memory(capacity: u64) -> Stand {
@@ -99,22 +106,43 @@ async fn redis(capacity: u64) -> Stand {
     // Durability has tests of its own.
     let server = RedisServer::start_with(&["--appendonly", "no"]);
     let clock = ManualClock::new(now());
-    let store = open_redis(&server.address(), capacity, &clock);
+    let store = open_redis(&one(server.address()), capacity, Arc::new(clock.clone()));
     store.ready().await.unwrap();
     Stand::new(Arc::new(store), clock, Behind::Redis(server))
 }
 
-/// Opens a store in the Redis at `address`, which may be away.
-pub(crate) fn open_redis(address: &str, capacity: u64, clock: &ManualClock) -> RedisStore {
-    let redis = redis::Settings {
-        addresses: vec![address.to_owned()],
+async fn cluster(capacity: u64) -> Stand {
+    let cluster = CommonCluster::take().await;
+    let clock = ManualClock::new(now());
+    let settings = many(cluster.addresses().to_vec());
+    let store = open_redis(&settings, capacity, Arc::new(clock.clone()));
+    store.ready().await.unwrap();
+    Stand::new(Arc::new(store), clock, Behind::Cluster(cluster))
+}
+
+/// The settings for one server, with the most patience there is: other tests are busy beside this one.
+pub(crate) fn one(address: String) -> redis::Settings {
+    redis::Settings {
+        addresses: vec![address],
         timeout: Period::secs(1),
         ..redis::Settings::default()
-    };
-    let settings = Settings { max_entries: capacity, redis, ..Settings::default() };
+    }
+}
+
+/// The same for a cluster.
+pub(crate) fn many(addresses: Vec<String>) -> redis::Settings {
+    redis::Settings { topology: redis::Topology::Cluster, addresses, ..one(String::new()) }
+}
+
+/// Opens a store in Redis, which may be away.
+pub(crate) fn open_redis(
+    redis: &redis::Settings,
+    capacity: u64,
+    clock: Arc<dyn Clock>,
+) -> RedisStore {
+    let settings = Settings { max_entries: capacity, redis: redis.clone(), ..Settings::default() };
     let way = redis::Redis::open(&settings.redis).unwrap();
-    let entropy = Arc::new(SystemEntropy::default());
-    store::open_on(way, &settings, Arc::new(clock.clone()), entropy).unwrap()
+    store::open_on(way, &settings, clock, Arc::new(SystemEntropy::default())).unwrap()
 }
 
 /// The real time, in whole seconds: Redis drops by it.
@@ -123,13 +151,19 @@ pub(crate) fn now() -> UnixTime {
 }
 
 /// Drops the entries of a server that ended at `now` or before.
-fn drop_ended(server: &RedisServer, now: UnixTime) {
+pub(crate) fn drop_ended(address: &str, now: UnixTime) {
     const MARGIN: u64 = 300_000;
     const DROP: &str = "for _, key in ipairs(redis.call('KEYS', '*:e:*')) do
         if redis.call('PEXPIRETIME', key) <= tonumber(ARGV[1]) then redis.call('DEL', key) end
     end";
     let latest = (now.millis() + MARGIN).to_string();
-    assert_eq!(server.command(&["EVAL", DROP, "0", &latest]), "");
+    assert_eq!(ask(address, &["EVAL", DROP, "0", &latest]), "");
+}
+
+/// What the server at `address` answers to a command.
+pub(crate) fn ask(address: &str, words: &[&str]) -> String {
+    let (host, port) = address.split_once(':').unwrap();
+    cli(&[&["-h", host, "-p", port], words].concat())
 }
 
 /// Opens a disk store in `folder`.

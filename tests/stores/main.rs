@@ -13,6 +13,10 @@
 #[expect(dead_code, reason = "the tests of the connection need more of it")]
 #[path = "../redis/server.rs"]
 mod server;
+#[expect(dead_code, reason = "the tests of the connection need more of it")]
+#[path = "../redis/cluster.rs"]
+mod cluster;
+mod common;
 mod backends;
 mod contract;
 mod disk_size;
