@@ -27,3 +27,6 @@ mod kill;
 mod medium;
 mod mounts;
 mod opening;
+mod proxy;
+mod replica;
+mod shared;
