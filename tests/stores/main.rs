@@ -10,7 +10,6 @@
     reason = "a failing test is the report"
 )]
 
-#[expect(dead_code, reason = "the tests of the connection need more of it")]
 #[path = "../redis/server.rs"]
 mod server;
 #[expect(dead_code, reason = "the tests of the connection need more of it")]
@@ -30,3 +29,5 @@ mod opening;
 mod proxy;
 mod replica;
 mod shared;
+mod forgotten;
+mod bounds;

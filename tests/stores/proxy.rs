@@ -58,6 +58,12 @@ impl Proxy {
     pub(crate) fn set(&self, way: Way) {
         *self.shared.way.lock().unwrap() = way;
     }
+
+    /// Leads to another server from now on, and drops what leads to the former.
+    pub(crate) fn lead_to(&self, target: String) {
+        *self.shared.target.lock().unwrap() = target;
+        self.shared.cut.notify_waiters();
+    }
 }
 
 impl Drop for Proxy {

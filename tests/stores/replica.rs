@@ -65,6 +65,11 @@ impl Replica {
         self.clock.now().plus(Duration::from_secs(secs))
     }
 
+    /// The pause after a forgetting is over.
+    pub(crate) fn end_pause(&self) {
+        self.clock.turned.fetch_add(5, Ordering::Relaxed);
+    }
+
     /// Spends the key `n`.
     pub(crate) async fn insert(
         &self,
@@ -90,7 +95,7 @@ impl Replica {
 
 /// Asks again and again until there is an answer; the same nonce finds out.
 pub(crate) async fn answered<T>(mut ask: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
-    for _ in 0..3000 {
+    for _ in 0..1000 {
         match ask().await {
             Ok(answer) => return answer,
             Err(StoreError::Down(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -102,7 +107,7 @@ pub(crate) async fn answered<T>(mut ask: impl AsyncFnMut() -> Result<T, StoreErr
 
 /// Looks again and again until `met`.
 pub(crate) async fn soon(what: &str, mut met: impl AsyncFnMut() -> bool) {
-    for _ in 0..3000 {
+    for _ in 0..1000 {
         if met().await {
             return;
         }

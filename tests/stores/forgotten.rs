@@ -1,0 +1,213 @@
+//! A Redis that has forgotten: every process notices, and nothing that was given out before is first
+//! again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use futures_util::future::{BoxFuture, join_all};
+use hookgate::clock::UnixTime;
+use hookgate::store::{Incarnation, Insert, Store};
+
+use crate::backends::{nonce, now, one};
+use crate::proxy::Proxy;
+use crate::replica::{Replica, WRONG, soon};
+use crate::server::{RedisServer, eventually};
+
+/// The servers of one trial. Processes come through the proxy.
+struct Place {
+    proxy: Proxy,
+    server: RedisServer,
+    /// One that takes the server's place.
+    other: Option<RedisServer>,
+    aside: PathBuf,
+}
+
+/// A way in which Redis forgets. `prepare` comes before the last spends, `strike` after.
+struct Deed {
+    name: &'static str,
+    options: &'static [&'static str],
+    prepare: fn(&mut Place) -> BoxFuture<'_, ()>,
+    strike: fn(&mut Place) -> BoxFuture<'_, ()>,
+}
+
+const IN_FILES: &[&str] = &[];
+const IN_MEMORY: &[&str] = &["--appendonly", "no"];
+
+const DEEDS: &[Deed] = &[
+    Deed {
+        name: "everything is flushed",
+        options: IN_FILES,
+        prepare: |_| Box::pin(async {}),
+        strike: |place| Box::pin(async { place.server.flush() }),
+    },
+    Deed {
+        name: "the server comes back without its files",
+        options: IN_FILES,
+        prepare: |_| Box::pin(async {}),
+        strike: |place| {
+            Box::pin(async {
+                let folder = place.folder();
+                place.server.kill();
+                fs::remove_dir_all(folder.join("appendonlydir")).unwrap();
+                place.server.restart();
+            })
+        },
+    },
+    Deed {
+        name: "an old copy of the append-only file is put back",
+        options: IN_FILES,
+        prepare: |place| {
+            Box::pin(async { copy(&place.folder().join("appendonlydir"), &place.aside) })
+        },
+        strike: |place| {
+            Box::pin(async {
+                let files = place.folder().join("appendonlydir");
+                place.server.kill();
+                fs::remove_dir_all(&files).unwrap();
+                copy(&place.aside, &files);
+                place.server.restart();
+            })
+        },
+    },
+    Deed {
+        name: "the server comes back with an old snapshot",
+        options: IN_MEMORY,
+        prepare: |place| Box::pin(async { assert_eq!(place.server.command(&["SAVE"]), "OK") }),
+        strike: |place| Box::pin(async { place.server.restart() }),
+    },
+    Deed {
+        name: "a replica without data takes over",
+        options: IN_FILES,
+        prepare: |place| {
+            Box::pin(async {
+                place.other = Some(RedisServer::start());
+            })
+        },
+        strike: |place| Box::pin(place.fail_over()),
+    },
+    Deed {
+        name: "a replica without the last writes takes over",
+        options: IN_FILES,
+        prepare: |place| {
+            Box::pin(async {
+                let master = place.server.address().replace(':', " ");
+                let replica = RedisServer::start_with(&["--replicaof", &master]);
+                let keys = place.server.command(&["DBSIZE"]);
+                eventually("the replica has it all", || replica.command(&["DBSIZE"]) == keys);
+                // What was on its way to it is lost with the master.
+                assert_eq!(replica.command(&["REPLICAOF", "NO", "ONE"]), "OK");
+                place.other = Some(replica);
+            })
+        },
+        strike: |place| Box::pin(place.fail_over()),
+    },
+];
+
+impl Place {
+    async fn new(deed: &Deed, aside: &Path) -> Self {
+        let server = RedisServer::start_with(deed.options);
+        let proxy = Proxy::to(server.address()).await;
+        Self { proxy, server, other: None, aside: aside.join("copy") }
+    }
+
+    fn folder(&self) -> PathBuf {
+        let said = self.server.command(&["CONFIG", "GET", "dir"]);
+        PathBuf::from(said.lines().nth(1).unwrap())
+    }
+
+    async fn fail_over(&mut self) {
+        self.server.kill();
+        let other = self.other.as_ref().unwrap();
+        self.proxy.lead_to(other.address());
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(done.success());
+}
+
+/// Something that may be spent once, as the gateway gives it out: it bears the history under which it was
+/// made, or the time at which somebody else made it.
+#[derive(Clone, Copy, Debug)]
+struct Token {
+    n: u64,
+    mark: Option<[u8; 8]>,
+    issued: UnixTime,
+}
+
+impl Token {
+    fn new(n: u64, incarnation: Incarnation) -> Self {
+        Self { n, mark: n.is_multiple_of(2).then_some(incarnation.mark), issued: now() }
+    }
+
+    fn belongs_to(&self, incarnation: Incarnation) -> bool {
+        match self.mark {
+            Some(mark) => mark == incarnation.mark,
+            None => self.issued.secs() >= incarnation.since.secs(),
+        }
+    }
+}
+
+/// Whether the token was good, as the gateway asks.
+async fn spend(replica: &Replica, token: Token) -> bool {
+    let Ok(incarnation) = replica.store.incarnation() else { return false };
+    if !token.belongs_to(incarnation) {
+        return false;
+    }
+    let until = UnixTime::from_secs(token.issued.secs() + 600);
+    matches!(replica.insert(token.n, nonce(), until).await, Ok(Insert::First))
+}
+
+async fn nothing_is_first_again(deed: &Deed, order: [usize; 2]) {
+    let aside = tempfile::tempdir().unwrap();
+    let mut place = Place::new(deed, aside.path()).await;
+    let redis = one(place.proxy.address());
+    // The history begins by the later of Redis' clock and that of the first who comes.
+    let behind = Replica::ready(&redis, -WRONG).await;
+    let replicas = [Replica::ready(&redis, WRONG).await, behind];
+    let former = replicas[0].incarnation();
+    assert_eq!(replicas[1].incarnation(), former);
+
+    let mut tokens = Vec::new();
+    for n in 0..200 {
+        if n == 100 {
+            (deed.prepare)(&mut place).await;
+        }
+        let token = Token::new(n, former);
+        let replica = &replicas[usize::try_from(n % 3 / 2).unwrap()];
+        assert!(spend(replica, token).await, "{token:?} {:?}", replica.incarnation());
+        tokens.push(token);
+    }
+    // Those of the next second: nothing is known of the parts of a second in which tokens are issued.
+    let struck = now().secs();
+    soon("the next second", async || now().secs() > struck).await;
+    (deed.strike)(&mut place).await;
+
+    soon("both have noticed, and agree", async || {
+        for replica in order.map(|number| &replicas[number]) {
+            for token in &tokens {
+                assert!(!spend(replica, *token).await, "{}: {token:?}", deed.name);
+            }
+            replica.end_pause();
+            let _ready_or_not = replica.store.ready().await;
+        }
+        let [a, b] = [0, 1].map(|number| replicas[number].store.incarnation().ok());
+        a.is_some_and(|a| Some(a) == b && a != former)
+    })
+    .await;
+    let since = replicas[0].incarnation().since;
+    assert!(since.secs() > struck, "{}", deed.name);
+    assert_ne!(replicas[0].incarnation().mark, former.mark, "{}", deed.name);
+    // The new history is as good as the former.
+    let token = Token { mark: Some(replicas[0].incarnation().mark), ..Token::new(1_000, former) };
+    assert!(spend(&replicas[0], token).await);
+    assert!(!spend(&replicas[1], token).await);
+}
+
+#[tokio::test]
+async fn nothing_is_first_again_after_a_forgetting() {
+    let trials = DEEDS.iter().flat_map(|deed| [[0, 1], [1, 0]].map(|order| (deed, order)));
+    join_all(trials.map(|(deed, order)| nothing_is_first_again(deed, order))).await;
+}
