@@ -31,3 +31,5 @@ mod replica;
 mod shared;
 mod forgotten;
 mod bounds;
+mod linear;
+mod history;
