@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hookgate::clock::ManualClock;
 use hookgate::store::disk::DiskStore;
-use hookgate::store::{Insert, OpenError, Store, StoreError};
+use hookgate::store::disk::opening::OpenError;
+use hookgate::store::{Insert, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::backends::{START, at, key, nonce, open, open_with, value};
