@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -98,7 +100,7 @@ fn memory(capacity: u64) -> Stand {
 fn disk(capacity: u64) -> Stand {
     let clock = ManualClock::new(START);
     let folder = tempfile::tempdir().unwrap();
-    let store = open_with(folder.path(), capacity, &clock).unwrap();
+    let store = opened(folder.path(), capacity, &clock);
     Stand::new(Arc::new(store), clock, Behind::Folder(folder))
 }
 
@@ -175,9 +177,21 @@ pub(crate) fn open_with(
     DiskStore::open(folder, capacity, Arc::new(clock.clone()), Arc::new(SystemEntropy::default()))
 }
 
+/// The same where nothing is in the way. A program that another test is just starting holds every open
+/// file for a moment, and with it the lock of a store that was closed meanwhile.
+pub(crate) fn opened(folder: &Path, capacity: u64, clock: &ManualClock) -> DiskStore {
+    for _ in 0..1000 {
+        match open_with(folder, capacity, clock) {
+            Err(OpenError::InUse { .. }) => thread::sleep(Duration::from_millis(5)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stays in use", folder.display());
+}
+
 /// Opens a disk store in `folder` at the time tests begin.
 pub(crate) fn open(folder: &Path) -> DiskStore {
-    open_with(folder, 100_000, &ManualClock::new(START)).unwrap()
+    opened(folder, 100_000, &ManualClock::new(START))
 }
 
 pub(crate) fn key(n: u64) -> Key {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hookgate::clock::{Clock, ManualClock};
 use hookgate::store::{Insert, Store};
 
-use crate::backends::{START, key, nonce, open_with, value};
+use crate::backends::{START, key, nonce, opened, value};
 
 const WAVES: u64 = 20;
 /// Entries of one wave, none of which lives to see the next.
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 2_000;
 async fn the_file_stays_as_large_as_what_is_in_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(START);
-    let store = open_with(folder.path(), 1_000_000, &clock).unwrap();
+    let store = opened(folder.path(), 1_000_000, &clock);
     let mut sizes = Vec::new();
     for wave in 0..WAVES {
         let until = clock.now().plus(LIFE);

@@ -12,7 +12,7 @@ use hookgate::store::disk::opening::OpenError;
 use hookgate::store::{Insert, Store, StoreError};
 use tempfile::TempDir;
 
-use crate::backends::{START, at, key, nonce, open, open_with, value};
+use crate::backends::{START, at, key, nonce, open, open_with, opened, value};
 use crate::mounts::{Mounted, set_immutable};
 
 const CAPACITY: u64 = 100_000;
@@ -83,7 +83,7 @@ async fn a_file_system_that_turns_read_only_is_answered_and_nothing_is_lost() {
     let (disk, image) = (place.path().join("disk"), place.path().join("image"));
     let clock = ManualClock::new(START);
     let mounted = Mounted::ext4(&disk, &image);
-    let store = open_with(&disk.join("store"), CAPACITY, &clock).unwrap();
+    let store = opened(&disk.join("store"), CAPACITY, &clock);
     let incarnation = store.incarnation().unwrap();
     for n in 0..20 {
         assert_eq!(insert(&store, n).await.unwrap(), Insert::First);
@@ -98,7 +98,7 @@ async fn a_file_system_that_turns_read_only_is_answered_and_nothing_is_lost() {
 
     drop(mounted);
     let _mounted = Mounted::ext4(&disk, &image);
-    let store = open_with(&disk.join("store"), CAPACITY, &clock).unwrap();
+    let store = opened(&disk.join("store"), CAPACITY, &clock);
     assert_eq!(store.incarnation().unwrap(), incarnation);
     for n in 0..20 {
         assert_eq!(insert(&store, n).await.unwrap(), Insert::Held(value(n)), "{n}");
@@ -112,7 +112,7 @@ async fn a_file_that_turns_read_only_is_answered_and_used_again_without_a_restar
     let disk = place.path().join("disk");
     let _mounted = Mounted::ext4(&disk, &place.path().join("image"));
     let clock = ManualClock::new(START);
-    let store = open_with(&disk, CAPACITY, &clock).unwrap();
+    let store = opened(&disk, CAPACITY, &clock);
     for n in 0..20 {
         assert_eq!(insert(&store, n).await.unwrap(), Insert::First);
     }
@@ -137,7 +137,7 @@ async fn a_full_disk_is_answered_and_left_behind_when_there_is_room_again() {
     let disk = place.path().join("disk");
     let _mounted = Mounted::ext4(&disk, &place.path().join("image"));
     let clock = ManualClock::new(START);
-    let store = Arc::new(open_with(&disk, CAPACITY, &clock).unwrap());
+    let store = Arc::new(opened(&disk, CAPACITY, &clock));
     assert_eq!(insert(&store, 0).await.unwrap(), Insert::First);
     let ballast = disk.join("ballast");
     fs::write(&ballast, vec![7; 8_000_000]).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hookgate::clock::ManualClock;
 use hookgate::store::{Insert, Store};
 
-use crate::backends::{START, at, key, nonce, open, open_with, value};
+use crate::backends::{START, at, key, nonce, open, opened, value};
 
 /// What somebody does to a folder between two runs; `aside` is a copy made before the last spend.
 type Deed = fn(folder: &Path, aside: &Path);
@@ -87,7 +87,7 @@ async fn a_store_that_was_set_back_begins_a_new_history() {
 
             let clock = ManualClock::new(START);
             clock.advance(Duration::from_secs(5));
-            let store = open_with(&folder, 1000, &clock).unwrap();
+            let store = opened(&folder, 1000, &clock);
             let now = store.incarnation().unwrap();
             assert_ne!(now.mark, former.mark, "{deed}");
             assert_eq!(now.since, at(5), "{deed}");
