@@ -143,7 +143,9 @@ impl Cluster {
     async fn slots(&self, deadline: Instant) -> Result<Arc<Slots>, Trouble> {
         let mut known = self.known.subscribe();
         let looked = known.wait_for(|known| !matches!(known, Known::Starting));
-        let _at_the_latest = timeout_at(deadline, looked).await;
+        // What it answers holds the lock for reading: kept while it is read again, with a writer in
+        // between, it would be for ever.
+        drop(timeout_at(deadline, looked).await);
         self.slots_now()
     }
 

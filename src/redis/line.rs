@@ -103,7 +103,9 @@ impl Line {
     async fn up(&self, deadline: Instant) -> Result<Arc<Up>, Trouble> {
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Starting));
-        let _at_the_latest = timeout_at(deadline, settled).await;
+        // What it answers holds the lock for reading: kept while it is read again, with a writer in
+        // between, it would be for ever.
+        drop(timeout_at(deadline, settled).await);
         self.now()
     }
 
