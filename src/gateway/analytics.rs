@@ -85,7 +85,8 @@ impl AnalyticsPath {
 
         let (answer, place) = (issued.record_key(), issued.index().to_be_bytes());
         let key = Key::new(Namespace::Delivery, &[b"analytics", answer.as_bytes(), &place]);
-        let until = self.clock.now().plus(service.feedback.lifetime.get());
+        // As long as somebody can repeat it: the id may live longer than new ones do.
+        let until = self.clock.now().plus(service.feedback.lifetime.get()).max(issued.expires());
         let claimed = match self.deliveries.claim(key, until).await? {
             Turn::Mine(claimed) => claimed,
             Turn::Busy => return Err(Refusal::Busy),

@@ -13,14 +13,13 @@ use crate::gateway::cards::policy::Ids;
 use crate::gateway::delivery::{Claimed, Deliveries, Turn};
 use crate::gateway::entry::Entry;
 use crate::gateway::forward::{Forward, OnBehalf, empty, passed, taken_or_passed};
-use crate::gateway::issued::Lookup;
+use crate::gateway::issued::{Lookup, Mapped};
 use crate::gateway::outcomes::{IdPlace, Outcomes};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::replay::Caller;
 use crate::gateway::reply::Reply;
 use crate::gateway::route;
 use crate::gateway::service::{Service, Services};
-use crate::gateway::tokens::Original;
 use crate::gateway::upstream::Way;
 use crate::names::{HookInstance, ServiceId};
 use crate::record::Record;
@@ -41,15 +40,14 @@ pub struct FeedbackPath {
 struct Known {
     index: usize,
     fingerprint: [u8; 32],
-    card: Original,
-    suggestions: Vec<Original>,
+    mapped: Mapped,
 }
 
 impl Known {
     fn original(&self, place: IdPlace) -> Option<&str> {
         let original = match place {
-            IdPlace::Card => Some(&self.card),
-            IdPlace::Suggestion(number) => self.suggestions.get(number),
+            IdPlace::Card => Some(&self.mapped.card),
+            IdPlace::Suggestion(number) => self.mapped.suggestions.get(number),
         };
         original.map(|original| original.text.as_str())
     }
@@ -84,7 +82,7 @@ impl Share {
 fn by_hook_instance(known: Vec<Known>) -> Vec<Group> {
     let (mut groups, mut places) = (Vec::<Group>::new(), HashMap::new());
     for entry in known {
-        let hook_instance = entry.card.binding.hook_instance;
+        let hook_instance = entry.mapped.card.binding.hook_instance;
         let place = *places.entry(hook_instance).or_insert(groups.len());
         match groups.get_mut(place) {
             Some(group) => group.entries.push(entry),
@@ -164,9 +162,7 @@ impl FeedbackPath {
         for (index, (found, entry)) in found.into_iter().zip(outcomes.entries()).enumerate() {
             let fingerprint = *entry.fingerprint();
             match found {
-                Ok((card, suggestions)) => {
-                    known.push(Known { index, fingerprint, card, suggestions });
-                }
+                Ok(mapped) => known.push(Known { index, fingerprint, mapped }),
                 Err(unknown) => record.observed.push(Refusal::from(unknown).reason()),
             }
         }
@@ -246,7 +242,7 @@ impl FeedbackPath {
         group: Group,
         share: &mut Share,
     ) -> Result<(), Refusal> {
-        let until = self.clock.now().plus(call.service.feedback.lifetime.get());
+        let lifetime = call.service.feedback.lifetime.get();
         let mut met = HashSet::new();
         for entry in group.entries {
             // An entry that the body has twice is its own repeat.
@@ -258,7 +254,10 @@ impl FeedbackPath {
                 call.id.as_str().as_bytes(),
                 &entry.fingerprint,
             ];
-            match self.deliveries.claim(Key::new(Namespace::Delivery, &parts), until).await? {
+            let key = Key::new(Namespace::Delivery, &parts);
+            // As long as somebody can repeat it: ids may live longer than new ones do.
+            let until = self.clock.now().plus(lifetime).max(entry.mapped.expires);
+            match self.deliveries.claim(key, until).await? {
                 Turn::Mine(claim) => {
                     share.entries.push(entry);
                     share.claims.push(claim);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 use crate::gateway::outcomes::Entry;
 use crate::gateway::tokens::{CardId, CardIds, IdError, Kind, Original};
 use crate::names::{ClientId, ServiceId};
@@ -19,8 +19,19 @@ pub struct Lookup {
     clock: Arc<dyn Clock>,
 }
 
-/// An entry's card and its suggestions, or why the entry is unknown.
-pub type Found = Result<(Original, Vec<Original>), IdError>;
+/// What the ids of an entry stand for.
+#[derive(Debug)]
+pub struct Mapped {
+    /// Its card.
+    pub card: Original,
+    /// Its suggestions, in their order.
+    pub suggestions: Vec<Original>,
+    /// From this moment on none of its ids is honoured.
+    pub expires: UnixTime,
+}
+
+/// What the ids of an entry stand for, or why the entry is unknown.
+pub type Found = Result<Mapped, IdError>;
 
 /// Records read during one call: all ids of one answer share a record.
 #[derive(Default)]
@@ -58,19 +69,22 @@ impl Lookup {
         service: &ServiceId,
         records: &mut Records,
     ) -> Result<Found, StoreError> {
-        let card =
+        let (mut expires, card) =
             match self.original(entry.card(), Kind::Card, Some(client), service, records).await? {
-                Ok((_, card)) => card,
+                Ok((id, card)) => (id.expires(), card),
                 Err(unknown) => return Ok(Err(unknown)),
             };
         let mut suggestions = Vec::new();
         for id in entry.suggestions() {
             match self.original(id, Kind::Suggestion, Some(client), service, records).await? {
-                Ok((_, suggestion)) => suggestions.push(suggestion),
+                Ok((id, suggestion)) => {
+                    expires = expires.max(id.expires());
+                    suggestions.push(suggestion);
+                }
                 Err(unknown) => return Ok(Err(unknown)),
             }
         }
-        Ok(Ok((card, suggestions)))
+        Ok(Ok(Mapped { card, suggestions, expires }))
     }
 
     /// What the suggestion id of an analytics call stands for, and the id itself, which can be spelled in

@@ -217,6 +217,19 @@ async fn a_suggestion_expires() {
 }
 
 #[tokio::test]
+async fn a_delivery_is_remembered_to_the_end_of_its_ids_slot() {
+    let scene = taking(&with_feedback("lifetime = \"5s\"\nrepeat = \"refuse\"")).await;
+    let ids = scene.ids_of(HOOK_INSTANCE).await;
+    taken(signed(&scene, &ids.suggestions[0]).await).await;
+    for seconds in [1, 7, 200, 391] {
+        scene.advance(Duration::from_secs(seconds));
+        refused_as(signed(&scene, &ids.suggestions[0]).await, 410, "id-gone").await;
+        assert_eq!(scene.reports().len(), 1, "{seconds} s later");
+    }
+    assert_eq!(scene.refused("analytics", "repeated").await, 4);
+}
+
+#[tokio::test]
 async fn what_the_service_did_not_take_is_delivered_by_the_retry() {
     let port = free_port();
     let lists = format!(

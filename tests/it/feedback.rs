@@ -30,6 +30,12 @@ fn on_disk() -> Extra {
     Extra { disk: true, ..unlimited() }
 }
 
+/// Ids live for so long.
+fn living(lifetime: &str, disk: bool) -> Extra {
+    let lists = format!("[[service]]\nid = \"*\"\n[service.feedback]\nlifetime = \"{lifetime}\"\n");
+    Extra { lists, disk, ..unlimited() }
+}
+
 /// The scene whose service takes reports with an empty 200.
 async fn taking(extra: &Extra) -> Scene {
     let scene = Scene::new(extra).await;
@@ -538,6 +544,39 @@ async fn a_delivery_is_remembered_as_long_as_its_ids() {
     scene.advance(Duration::from_secs(59));
     taken(scene.report(body).await).await;
     assert_eq!(scene.reports().len(), 1);
+}
+
+/// An id is honoured to the end of its slot, which may be long after its lifetime.
+#[tokio::test]
+async fn a_delivery_is_remembered_to_the_end_of_its_ids_slot() {
+    let scene = taking(&living("5s", false)).await;
+    let ids = scene.ids_of(ONE).await;
+    let entries = [overridden(&ids.card), accepted(&ids.card, &[&ids.suggestions[0]])];
+    for seconds in [0, 1, 7, 200, 391] {
+        scene.advance(Duration::from_secs(seconds));
+        for entry in &entries {
+            taken(scene.report(body_of(std::slice::from_ref(entry))).await).await;
+        }
+        assert_eq!(scene.reports().len(), entries.len(), "{seconds} s later");
+    }
+    scene.advance(Duration::from_secs(1));
+    refused_as(scene.report(body_of(&entries)).await, 410, "id-gone").await;
+}
+
+#[tokio::test]
+async fn a_delivery_is_remembered_as_long_as_its_ids_also_where_new_ones_live_shorter() {
+    let mut scene = taking(&living("24h", true)).await;
+    let ids = scene.ids_of(ONE).await;
+    scene.stop().await;
+    scene.reconfigure("lifetime = \"24h\"", "lifetime = \"5s\"");
+    scene.start().await;
+    let body = body_of(&[overridden(&ids.card)]);
+    for _ in 0..3 {
+        taken(scene.report(body.clone()).await).await;
+        assert_eq!(scene.reports().len(), 1);
+        scene.advance(LIFETIME / 3);
+    }
+    refused_as(scene.report(body).await, 410, "id-gone").await;
 }
 
 // Ids that are the service's own.
