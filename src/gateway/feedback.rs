@@ -20,6 +20,7 @@ use crate::gateway::replay::Caller;
 use crate::gateway::reply::Reply;
 use crate::gateway::route;
 use crate::gateway::service::{Service, Services};
+use crate::gateway::tokens::IdError;
 use crate::gateway::upstream::Way;
 use crate::names::{HookInstance, ServiceId};
 use crate::record::Record;
@@ -126,12 +127,14 @@ impl FeedbackPath {
         if service.cards.ids == Ids::Pass {
             return self.pass(id, service, (parts, body.bytes().clone()), &caller, record).await;
         }
-        let known = self.known(&outcomes, &caller, id, record).await?;
-        if known.is_empty() && !outcomes.entries().is_empty() {
+        let (known, unread) = self.known(&outcomes, &caller, id, record).await?;
+        if known.is_empty() && unread.is_none() && !outcomes.entries().is_empty() {
             return Err(Refusal::NoneKnown);
         }
         let call = FeedbackCall { id, service, parts, caller: &caller, outcomes: &outcomes };
-        self.deliver(&call, by_hook_instance(known), record).await
+        let answer = self.deliver(&call, by_hook_instance(known), record).await;
+        // Whatever became of the others: the EHR must come again with these.
+        unread.map_or(answer, |error| Err(error.into()))
     }
 
     /// The ids are the service's own: nothing is mapped, and nobody but the service can tell a repeat.
@@ -149,24 +152,28 @@ impl FeedbackPath {
         Ok(taken_or_passed(answer, record))
     }
 
-    /// The entries whose ids this gateway issued to this client for this service, and that have not expired.
+    /// The entries whose ids this gateway issued to this client for this service, and that have not
+    /// expired. The error is there where others may be such, too, and cannot be read now.
     async fn known(
         &self,
         outcomes: &Outcomes<'_>,
         caller: &Caller,
         service: &ServiceId,
         record: &mut Record,
-    ) -> Result<Vec<Known>, Refusal> {
-        let mut known = Vec::new();
+    ) -> Result<(Vec<Known>, Option<IdError>), Refusal> {
+        let (mut known, mut unread) = (Vec::new(), None);
         let found = self.lookup.entries(outcomes.entries(), caller.client(), service).await?;
         for (index, (found, entry)) in found.into_iter().zip(outcomes.entries()).enumerate() {
             let fingerprint = *entry.fingerprint();
             match found {
                 Ok(mapped) => known.push(Known { index, fingerprint, mapped }),
-                Err(unknown) => record.observed.push(Refusal::from(unknown).reason()),
+                Err(unknown) => {
+                    unread = unread.or_else(|| Some(unknown).filter(|error| error.may_pass()));
+                    record.observed.push(Refusal::from(unknown).reason());
+                }
             }
         }
-        Ok(known)
+        Ok((known, unread))
     }
 
     /// One upstream call per hookInstance. The first failure is the answer; what other calls delivered stays

@@ -172,7 +172,8 @@ impl Refusal {
             | Self::Spent
             | Self::Orphaned
             | Self::Location(_) => say(StatusCode::GONE, "link-gone"),
-            Self::Id(_) | Self::NoneKnown | Self::Repeated => say(StatusCode::GONE, "id-gone"),
+            Self::Id(error) => id(*error),
+            Self::NoneKnown | Self::Repeated => say(StatusCode::GONE, "id-gone"),
             Self::Busy => say(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(SOON),
             Self::Seal(
                 SealError::NoEntropy(_)
@@ -452,6 +453,25 @@ const fn store_reason(error: &StoreError) -> &'static str {
         StoreError::Down(_) => "store-down",
         StoreError::LeaseLost => "store-lease-lost",
         StoreError::Late => "store-late",
+    }
+}
+
+/// What this gateway cannot read now is to be sent again: the sender did nothing wrong. A stranger who
+/// chooses an id with any key's number gets no more than that.
+fn id(error: IdError) -> Public {
+    match error {
+        IdError::UnknownKey => {
+            Public::new(StatusCode::SERVICE_UNAVAILABLE, "keys-unavailable").retry_after(LATER)
+        }
+        IdError::Corrupt => {
+            Public::new(StatusCode::SERVICE_UNAVAILABLE, "store").retry_after(LATER)
+        }
+        IdError::NotOurs
+        | IdError::Forged
+        | IdError::Expired
+        | IdError::OtherClient
+        | IdError::OtherService
+        | IdError::NoSuchIndex => Public::new(StatusCode::GONE, "id-gone"),
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use reqwest::Method;
 
 use crate::harness::{
-    Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, free_port, refused_as, status,
+    Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, free_port, outcome, refused,
+    refused_as, status,
 };
 
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -174,7 +175,8 @@ async fn what_is_no_suggestion_of_this_service_is_gone() {
             ("suggestion-1", "id-not-ours"),
             (HOOK_INSTANCE, "id-not-ours"),
             ("00000000-0000-8000-8000-000000000000", "id-not-ours"),
-            ("f0000000-0000-8000-8000-000000000000", "id-unknown-key"),
+            // A key that is not held, and a time that has passed.
+            ("f0000000-0000-8000-8000-000000000000", "id-expired"),
         ];
         for (uuid, reason) in rows {
             let before = scene.refused("analytics", reason).await;
@@ -186,6 +188,24 @@ async fn what_is_no_suggestion_of_this_service_is_gone() {
             refused_as(response, 410, "id-gone").await;
             assert_eq!(scene.refused("analytics", reason).await, before + 1, "{uuid}");
         }
+        assert!(scene.reports().is_empty());
+    }
+}
+
+/// Another replica may hold that key already.
+#[tokio::test]
+async fn a_suggestion_whose_key_is_not_held_is_to_be_told_again() {
+    for settings in ["analytics = \"uuid\"", "analytics = \"bearer\""] {
+        let scene = taking(&with_feedback(settings)).await;
+        let ids = scene.ids_of(HOOK_INSTANCE).await;
+        // Its first digit names its key.
+        let uuid = format!("f{}", &ids.suggestions[0][1..]);
+        let response = match settings.contains("bearer") {
+            true => signed(&scene, &uuid).await,
+            false => bare(&scene, &uuid).await,
+        };
+        let expected = outcome(503, "keys-unavailable", "id-unknown-key");
+        refused(response, expected, settings).await;
         assert!(scene.reports().is_empty());
     }
 }

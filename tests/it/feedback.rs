@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use hookgate::config::Config;
 use hookgate::demo::server::{answer, json};
+use hookgate::entropy::SystemEntropy;
+use hookgate::keyring::{KeyFileWriter, Wanted};
 use http::Method;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Arrival, Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, free_port, refused_as,
-    status,
+    Arrival, Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, Trouble, free_port,
+    outcome, refused, refused_as, status,
 };
 
 const ONE: &str = HOOK_INSTANCE;
@@ -428,6 +430,107 @@ async fn feedback_needs_a_token_and_a_readable_body() {
     let not_text = b"{\"feedback\":[{\"card\":\"x\xff\"}]}";
     refused_as(scene.report(&not_text[..]).await, 400, "malformed").await;
     assert!(scene.reports().is_empty());
+}
+
+// What this replica cannot read.
+
+/// Two files of one gateway's keys: before a rotation, and after it.
+struct KeyFiles {
+    before: String,
+    after: String,
+}
+
+impl KeyFiles {
+    fn of(scene: &Scene) -> Self {
+        let file = scene.directory().join("state/keys.json");
+        let before = std::fs::read_to_string(&file).unwrap();
+        let clock = Arc::new(scene.clock.clone());
+        let entropy = Arc::new(SystemEntropy::default());
+        let writer = KeyFileWriter { file: file.clone(), output: None, clock, entropy };
+        let life = Duration::from_secs(31 * 24 * 3600);
+        writer.add(&Wanted { sealing: Some(life), signing: None }, life).unwrap();
+        writer.rotate(Duration::ZERO).unwrap();
+        Self { before, after: std::fs::read_to_string(file).unwrap() }
+    }
+
+    /// The gateway with that file.
+    async fn restart(scene: &mut Scene, keys: &str) {
+        scene.stop().await;
+        std::fs::write(scene.directory().join("state/keys.json"), keys).unwrap();
+        scene.start().await;
+    }
+}
+
+/// A replica whose key file is late cannot read what another one issued: that is no fault of the EHR.
+#[tokio::test]
+async fn what_a_replica_without_the_key_cannot_read_is_delivered_by_the_retry() {
+    let unknown_key = outcome(503, "keys-unavailable", "id-unknown-key");
+    let mut scene = taking(&on_disk()).await;
+    let one = scene.ids_of(ONE).await;
+    let files = KeyFiles::of(&scene);
+    KeyFiles::restart(&mut scene, &files.after).await;
+    let (two, three) = (scene.ids_of(TWO).await, scene.ids_of(THREE).await);
+    KeyFiles::restart(&mut scene, &files.before).await;
+
+    let mixed = body_of(&[
+        overridden("card-1"),
+        overridden(&one.card),
+        overridden(&two.card),
+        accepted(&one.card, &[&one.suggestions[0], &three.suggestions[0]]),
+    ]);
+    let alone = body_of(&[overridden(&three.card)]);
+    for _ in 0..2 {
+        refused(scene.report(mixed.clone()).await, unknown_key, "mixed").await;
+        assert_eq!(scene.reports().len(), 1, "what is known is delivered, once");
+        assert_eq!(scene.reports()[0].body, body_of(&[overridden("card-1")]));
+        refused(scene.report(alone.clone()).await, unknown_key, "alone").await;
+    }
+    // The service's own complaint about what is known must not end the matter either.
+    scene.answers_reports(|_| status(422));
+    let complained = body_of(&[accepted(&one.card, &[]), overridden(&two.card)]);
+    refused(scene.report(complained).await, unknown_key, "complained").await;
+    assert_eq!(scene.reports().len(), 2);
+    scene.answers_reports(|_| status(200));
+
+    KeyFiles::restart(&mut scene, &files.after).await;
+    for _ in 0..2 {
+        taken(scene.report(mixed.clone()).await).await;
+        taken(scene.report(alone.clone()).await).await;
+        let mut instances: Vec<String> =
+            scene.reports()[2..].iter().map(|report| instance(report).to_owned()).collect();
+        instances.sort();
+        assert_eq!(instances, [TWO, ONE, THREE].map(str::to_owned), "the rest, once");
+    }
+}
+
+#[tokio::test]
+async fn ids_whose_key_is_gone_for_good_expire_as_others_do() {
+    let mut scene = taking(&on_disk()).await;
+    let files = KeyFiles::of(&scene);
+    KeyFiles::restart(&mut scene, &files.after).await;
+    let ids = scene.ids_of(ONE).await;
+    KeyFiles::restart(&mut scene, &files.before).await;
+    let body = body_of(&[overridden(&ids.card)]);
+    scene.advance(LIFETIME - Duration::from_secs(1));
+    refused_as(scene.report(body.clone()).await, 503, "keys-unavailable").await;
+    scene.advance(SLOT);
+    refused_as(scene.report(body).await, 410, "id-gone").await;
+    assert!(scene.reports().is_empty());
+}
+
+/// An authentic id whose record cannot be read is a fault of the store or of its keys.
+#[tokio::test]
+async fn what_the_store_garbles_is_delivered_by_the_retry() {
+    let corrupt = outcome(503, "store", "id-corrupt");
+    let scene = taking(&Extra { trouble: Some(Trouble::None), ..unlimited() }).await;
+    let ids = scene.ids_of(ONE).await;
+    let body = body_of(&[overridden(&ids.card), overridden("card-1")]);
+    scene.store().gets(Trouble::Garbled);
+    refused(scene.report(body.clone()).await, corrupt, "garbled").await;
+    assert!(scene.reports().is_empty());
+    scene.store().gets(Trouble::None);
+    taken(scene.report(body).await).await;
+    assert_eq!(scene.reports().len(), 1);
 }
 
 // What fails is not lost.

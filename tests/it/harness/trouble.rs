@@ -22,6 +22,8 @@ pub(crate) enum Trouble {
     Full,
     /// It finds that the time for a step has passed.
     Late,
+    /// What it gives back is not what was put there.
+    Garbled,
     /// It takes every step, and after so many answers so many are lost.
     RepliesLost { after: u32, lost: u32 },
 }
@@ -31,9 +33,11 @@ impl Trouble {
         match self {
             Self::Full => StoreError::Full,
             Self::Late => StoreError::Late,
-            Self::None | Self::Down | Self::Unreached | Self::RepliesLost { .. } => {
-                StoreError::Down("the line is cut".to_owned())
-            }
+            Self::None
+            | Self::Down
+            | Self::Unreached
+            | Self::Garbled
+            | Self::RepliesLost { .. } => StoreError::Down("the line is cut".to_owned()),
         }
     }
 }
@@ -77,7 +81,7 @@ impl TroubledStore {
         *self.asked.lock().unwrap() += 1;
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
-            Trouble::None | Trouble::RepliesLost { .. } => Ok(()),
+            Trouble::None | Trouble::Garbled | Trouble::RepliesLost { .. } => Ok(()),
             Trouble::Down | Trouble::Unreached => Err(trouble.error()),
             Trouble::Full | Trouble::Late if new => Err(trouble.error()),
             Trouble::Full | Trouble::Late => Ok(()),
@@ -116,7 +120,13 @@ impl Store for TroubledStore {
 
     async fn get(&self, key: Key) -> Result<Option<Bytes>, StoreError> {
         self.reach(false)?;
-        self.reply(self.store.get(key).await)
+        let mut value = self.store.get(key).await;
+        if *self.trouble.lock().unwrap() == Trouble::Garbled
+            && let Ok(Some(value)) = &mut value
+        {
+            *value = value.iter().map(|byte| byte ^ 0x40).collect();
+        }
+        self.reply(value)
     }
 
     async fn claim(
@@ -152,6 +162,7 @@ impl Store for TroubledStore {
             | Trouble::Down
             | Trouble::Full
             | Trouble::Late
+            | Trouble::Garbled
             | Trouble::RepliesLost { .. } => self.store.incarnation(),
         }
     }
@@ -163,7 +174,9 @@ impl Store for TroubledStore {
     async fn ready(&self) -> Result<(), StoreError> {
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
-            Trouble::None | Trouble::Late | Trouble::RepliesLost { .. } => self.store.ready().await,
+            Trouble::None | Trouble::Late | Trouble::Garbled | Trouble::RepliesLost { .. } => {
+                self.store.ready().await
+            }
             Trouble::Down | Trouble::Unreached | Trouble::Full => Err(trouble.error()),
         }
     }

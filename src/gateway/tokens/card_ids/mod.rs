@@ -80,13 +80,14 @@ pub enum IdError {
     /// No UUID, or not of our kind.
     #[error("not a card id of this gateway")]
     NotOurs,
-    /// Its key is not, or no longer, held.
+    /// Its key is not held: not yet, or no longer. Who made it cannot be told; by its own word it has not
+    /// expired.
     #[error("the card id was made with a key that is not held")]
     UnknownKey,
     /// Not made by this gateway for its store's present history, or altered since.
     #[error("the card id is forged, or older than the store's present history")]
     Forged,
-    /// Ours, but its time is over.
+    /// Its time is over.
     #[error("the card id has expired")]
     Expired,
     /// It was given to another client.
@@ -101,6 +102,22 @@ pub enum IdError {
     /// What the store holds is not what was put there.
     #[error("the card id's record cannot be read")]
     Corrupt,
+}
+
+impl IdError {
+    /// Whether the fault may be this gateway's own. What it cannot read now another replica may read, or
+    /// this one later: it is nothing to tell the sender as final.
+    pub const fn may_pass(self) -> bool {
+        match self {
+            Self::UnknownKey | Self::Corrupt => true,
+            Self::NotOurs
+            | Self::Forged
+            | Self::Expired
+            | Self::OtherClient
+            | Self::OtherService
+            | Self::NoSuchIndex => false,
+        }
+    }
 }
 
 /// An authentic id that has not expired. What it stands for is in its record.
@@ -197,10 +214,13 @@ impl CardIds {
         let (fields, mac) = parse_uuid(text).and_then(Fields::unpack).ok_or(IdError::NotOurs)?;
         let kid = Kid::new(fields.prefix.kid).ok_or(IdError::NotOurs)?;
         let ring = self.keyring.ring();
-        let key = ring.opening(kid).ok_or(IdError::UnknownKey)?;
+        let expires = slot_end(fields.prefix.expiry);
+        let Some(key) = ring.opening(kid) else {
+            // Nobody vouches for the time either, but whoever waits for the key need not wait longer.
+            return Err(if now < expires { IdError::UnknownKey } else { IdError::Expired });
+        };
         let expected = self.mac(key, fields, incarnation);
         constant_time::verify_slices_are_equal(&expected, &mac).map_err(|_| IdError::Forged)?;
-        let expires = slot_end(fields.prefix.expiry);
         if now >= expires {
             return Err(IdError::Expired);
         }
