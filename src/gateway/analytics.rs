@@ -87,7 +87,7 @@ impl AnalyticsPath {
         let key = Key::new(Namespace::Delivery, &[b"analytics", answer.as_bytes(), &place]);
         // As long as somebody can repeat it: the id may live longer than new ones do.
         let until = self.clock.now().plus(service.feedback.lifetime.get()).max(issued.expires());
-        let claimed = match self.deliveries.claim(key, until).await? {
+        let claimed = match self.deliveries.claim(key, until, issued.history()).await? {
             Turn::Mine(claimed) => claimed,
             Turn::Busy => return Err(Refusal::Busy),
             Turn::Done(_) => {

@@ -16,7 +16,8 @@ use tokio::sync::Semaphore;
 use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, draw};
 use crate::gateway::refusal::Refusal;
-use crate::store::{Claim, Key, Nonce, Store, StoreError};
+use crate::gateway::tokens::IdError;
+use crate::store::{Claim, Incarnation, Key, Nonce, Store, StoreError};
 
 /// Work that is to be done once, and by whom.
 #[derive(Debug)]
@@ -69,16 +70,22 @@ impl Deliveries {
         Self { store, clock, entropy, places: Arc::new(Semaphore::new(TOLD_LATER)) }
     }
 
-    /// Asks for the delivery named `key`, which is remembered until `until` once done.
+    /// Asks for the delivery named `key`, which is remembered until `until` once done. What it is about was
+    /// issued under `history`.
     ///
     /// # Errors
-    /// [`Refusal`]
-    pub async fn claim(&self, key: Key, until: UnixTime) -> Result<Turn, Refusal> {
+    /// [`Refusal`], of the id where the store has forgotten `history` meanwhile, and what was done in it.
+    pub async fn claim(
+        &self,
+        key: Key,
+        until: UnixTime,
+        history: Incarnation,
+    ) -> Result<Turn, Refusal> {
         let nonce = Nonce(draw(self.entropy.as_ref())?);
         let lease_until = self.clock.now().plus(LEASE);
         let claimed = Claimed { key, nonce, lease_until, until };
         match self.store.claim(key, nonce, lease_until).await {
-            Ok(Claim::Mine) => Ok(Turn::Mine(claimed)),
+            Ok(Claim::Mine) => self.check(claimed, history).await.map(Turn::Mine),
             Ok(Claim::Busy) => Ok(Turn::Busy),
             Ok(Claim::Settled(status)) => Ok(Turn::Done(decode(&status))),
             Err(error) => {
@@ -89,6 +96,18 @@ impl Deliveries {
                 Err(error.into())
             }
         }
+    }
+
+    /// A history never comes back: where it is the store's after the claim was granted, it was the store's
+    /// when it was granted, however long that took.
+    async fn check(&self, claimed: Claimed, history: Incarnation) -> Result<Claimed, Refusal> {
+        let refusal = match self.store.incarnation() {
+            Ok(present) if present == history => return Ok(claimed),
+            Ok(_) => IdError::Forged.into(),
+            Err(error) => error.into(),
+        };
+        self.release(claimed).await;
+        Err(refusal)
     }
 
     /// The upstream took it, with this status.

@@ -264,7 +264,7 @@ impl FeedbackPath {
             let key = Key::new(Namespace::Delivery, &parts);
             // As long as somebody can repeat it: ids may live longer than new ones do.
             let until = self.clock.now().plus(lifetime).max(entry.mapped.expires);
-            match self.deliveries.claim(key, until).await? {
+            match self.deliveries.claim(key, until, entry.mapped.history).await? {
                 Turn::Mine(claim) => {
                     share.entries.push(entry);
                     share.claims.push(claim);

@@ -9,7 +9,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::gateway::outcomes::Entry;
 use crate::gateway::tokens::{CardId, CardIds, IdError, Kind, Original};
 use crate::names::{ClientId, ServiceId};
-use crate::store::{Key, Store, StoreError};
+use crate::store::{Incarnation, Key, Store, StoreError};
 
 /// Looks ids up.
 #[derive(Debug)]
@@ -28,14 +28,19 @@ pub struct Mapped {
     pub suggestions: Vec<Original>,
     /// From this moment on none of its ids is honoured.
     pub expires: UnixTime,
+    /// The history of the store in which all this holds.
+    pub history: Incarnation,
 }
 
 /// What the ids of an entry stand for, or why the entry is unknown.
 pub type Found = Result<Mapped, IdError>;
 
 /// Records read during one call: all ids of one answer share a record.
-#[derive(Default)]
-struct Records(HashMap<Key, Option<Bytes>>);
+struct Records {
+    /// The store's when the call asked first: its ids are all looked at under one.
+    history: Incarnation,
+    read: HashMap<Key, Option<Bytes>>,
+}
 
 impl Lookup {
     /// A step that reads records from `store`.
@@ -54,7 +59,7 @@ impl Lookup {
         client: &ClientId,
         service: &ServiceId,
     ) -> Result<Vec<Found>, StoreError> {
-        let mut records = Records::default();
+        let mut records = self.records()?;
         let mut found = Vec::with_capacity(entries.len());
         for entry in entries {
             found.push(self.entry(entry, client, service, &mut records).await?);
@@ -84,7 +89,7 @@ impl Lookup {
                 Err(unknown) => return Ok(Err(unknown)),
             }
         }
-        Ok(Ok(Mapped { card, suggestions, expires }))
+        Ok(Ok(Mapped { card, suggestions, expires, history: records.history }))
     }
 
     /// What the suggestion id of an analytics call stands for, and the id itself, which can be spelled in
@@ -98,7 +103,11 @@ impl Lookup {
         client: Option<&ClientId>,
         service: &ServiceId,
     ) -> Result<Result<(CardId, Original), IdError>, StoreError> {
-        self.original(id, Kind::Suggestion, client, service, &mut Records::default()).await
+        self.original(id, Kind::Suggestion, client, service, &mut self.records()?).await
+    }
+
+    fn records(&self) -> Result<Records, StoreError> {
+        Ok(Records { history: self.store.incarnation()?, read: HashMap::new() })
     }
 
     async fn original(
@@ -109,7 +118,7 @@ impl Lookup {
         service: &ServiceId,
         records: &mut Records,
     ) -> Result<Result<(CardId, Original), IdError>, StoreError> {
-        let id = match self.ids.parse(text, self.clock.now(), self.store.incarnation()?) {
+        let id = match self.ids.parse(text, self.clock.now(), records.history) {
             Ok(id) => id,
             Err(unknown) => return Ok(Err(unknown)),
         };
@@ -131,11 +140,11 @@ impl Lookup {
         records: &mut Records,
     ) -> Result<Option<Bytes>, StoreError> {
         let key = id.record_key();
-        if let Some(record) = records.0.get(&key) {
+        if let Some(record) = records.read.get(&key) {
             return Ok(record.clone());
         }
         let record = self.store.get(key).await?;
-        records.0.insert(key, record.clone());
+        records.read.insert(key, record.clone());
         Ok(record)
     }
 }

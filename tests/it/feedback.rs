@@ -8,6 +8,7 @@ use hookgate::config::Config;
 use hookgate::demo::server::{answer, json};
 use hookgate::entropy::SystemEntropy;
 use hookgate::keyring::{KeyFileWriter, Wanted};
+use hookgate::store::Store;
 use http::Method;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -680,6 +681,31 @@ async fn a_delivery_is_remembered_as_long_as_its_ids_also_where_new_ones_live_sh
         scene.advance(LIFETIME / 3);
     }
     refused_as(scene.report(body).await, 410, "id-gone").await;
+}
+
+/// Between the look at the ids and the turn of a later delivery minutes can pass.
+#[tokio::test]
+async fn a_store_that_forgets_in_the_middle_of_a_batch_lets_nothing_be_delivered_again() {
+    let scene = taking(&Extra { trouble: Some(Trouble::None), ..unlimited() }).await;
+    let (one, two) = (scene.ids_of(ONE).await, scene.ids_of(TWO).await);
+    let delivered = overridden(&two.card);
+    taken(scene.report(body_of(std::slice::from_ref(&delivered))).await).await;
+    let (store, clock) = (scene.store().clone(), scene.clock.clone());
+    scene.answers_reports(move |report| {
+        if instance(report) == ONE {
+            store.forgets();
+            clock.advance(Duration::from_secs(60));
+        }
+        status(200)
+    });
+    let batch = body_of(&[overridden(&one.card), delivered, accepted(&two.card, &[])]);
+    for (reason, held) in [("id-forged", 0), ("no-id-known", 1)] {
+        refused(scene.report(batch.clone()).await, outcome(410, "id-gone", reason), reason).await;
+        let reports = scene.reports();
+        assert_eq!(reports.iter().map(instance).collect::<Vec<_>>(), [TWO, ONE], "{reason}");
+        // The second call's token, and no claim of the first.
+        assert_eq!(scene.store().behind().fill().entries, held, "{reason}");
+    }
 }
 
 // Ids that are the service's own.

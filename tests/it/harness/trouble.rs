@@ -42,20 +42,25 @@ impl Trouble {
     }
 }
 
+fn empty(clock: &ManualClock) -> Arc<MemoryStore> {
+    let clock = Arc::new(clock.clone());
+    Arc::new(MemoryStore::new(10_000, clock, &SystemEntropy::default()).unwrap())
+}
+
 /// A store in memory with a line to it that can fail. It outlives the gateway; clones are the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct TroubledStore {
-    store: Arc<MemoryStore>,
+    store: Arc<Mutex<Arc<MemoryStore>>>,
+    clock: ManualClock,
     trouble: Arc<Mutex<Trouble>>,
     asked: Arc<Mutex<u32>>,
 }
 
 impl TroubledStore {
     pub(crate) fn new(clock: &ManualClock) -> Self {
-        let clock = Arc::new(clock.clone());
-        let store = MemoryStore::new(10_000, clock, &SystemEntropy::default()).unwrap();
         Self {
-            store: Arc::new(store),
+            store: Arc::new(Mutex::new(empty(clock))),
+            clock: clock.clone(),
             trouble: Arc::new(Mutex::new(Trouble::None)),
             asked: Arc::default(),
         }
@@ -68,7 +73,12 @@ impl TroubledStore {
 
     /// The store behind the line, as another replica meets it.
     pub(crate) fn behind(&self) -> Arc<MemoryStore> {
-        Arc::clone(&self.store)
+        Arc::clone(&self.store.lock().unwrap())
+    }
+
+    /// It has lost all that it held, and begins a new history.
+    pub(crate) fn forgets(&self) {
+        *self.store.lock().unwrap() = empty(&self.clock);
     }
 
     /// How many steps it was asked for, probes not counted.
@@ -101,7 +111,7 @@ impl TroubledStore {
     }
 
     async fn holds(&self, key: Key) -> bool {
-        self.store.get(key).await.unwrap().is_some()
+        self.behind().get(key).await.unwrap().is_some()
     }
 }
 
@@ -115,12 +125,12 @@ impl Store for TroubledStore {
         until: UnixTime,
     ) -> Result<Insert, StoreError> {
         self.reach(!self.holds(key).await)?;
-        self.reply(self.store.insert(key, nonce, value, until).await)
+        self.reply(self.behind().insert(key, nonce, value, until).await)
     }
 
     async fn get(&self, key: Key) -> Result<Option<Bytes>, StoreError> {
         self.reach(false)?;
-        let mut value = self.store.get(key).await;
+        let mut value = self.behind().get(key).await;
         if *self.trouble.lock().unwrap() == Trouble::Garbled
             && let Ok(Some(value)) = &mut value
         {
@@ -136,7 +146,7 @@ impl Store for TroubledStore {
         lease_until: UnixTime,
     ) -> Result<Claim, StoreError> {
         self.reach(!self.holds(key).await)?;
-        self.reply(self.store.claim(key, nonce, lease_until).await)
+        self.reply(self.behind().claim(key, nonce, lease_until).await)
     }
 
     async fn settle(
@@ -147,12 +157,12 @@ impl Store for TroubledStore {
         until: UnixTime,
     ) -> Result<(), StoreError> {
         self.reach(false)?;
-        self.reply(self.store.settle(key, nonce, value, until).await)
+        self.reply(self.behind().settle(key, nonce, value, until).await)
     }
 
     async fn release(&self, key: Key, nonce: Nonce) -> Result<(), StoreError> {
         self.reach(false)?;
-        self.reply(self.store.release(key, nonce).await)
+        self.reply(self.behind().release(key, nonce).await)
     }
 
     fn incarnation(&self) -> Result<Incarnation, StoreError> {
@@ -163,19 +173,19 @@ impl Store for TroubledStore {
             | Trouble::Full
             | Trouble::Late
             | Trouble::Garbled
-            | Trouble::RepliesLost { .. } => self.store.incarnation(),
+            | Trouble::RepliesLost { .. } => self.behind().incarnation(),
         }
     }
 
     fn fill(&self) -> Fill {
-        self.store.fill()
+        self.behind().fill()
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
             Trouble::None | Trouble::Late | Trouble::Garbled | Trouble::RepliesLost { .. } => {
-                self.store.ready().await
+                self.behind().ready().await
             }
             Trouble::Down | Trouble::Unreached | Trouble::Full => Err(trouble.error()),
         }

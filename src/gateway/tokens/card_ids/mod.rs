@@ -126,6 +126,7 @@ pub struct CardId {
     key: Key,
     index: usize,
     expires: UnixTime,
+    history: Incarnation,
 }
 
 impl CardId {
@@ -142,6 +143,11 @@ impl CardId {
     /// From this moment on it is refused.
     pub const fn expires(&self) -> UnixTime {
         self.expires
+    }
+
+    /// The history of the store in which it was issued: under another one it means nothing.
+    pub const fn history(&self) -> Incarnation {
+        self.history
     }
 }
 
@@ -224,7 +230,8 @@ impl CardIds {
         if now >= expires {
             return Err(IdError::Expired);
         }
-        Ok(CardId { key: record_key(fields.prefix), index: fields.index.into(), expires })
+        let (key, index) = (record_key(fields.prefix), fields.index.into());
+        Ok(CardId { key, index, expires, history: incarnation })
     }
 
     /// What `id` stands for, provided that `record` is what the store had under its key, and that
