@@ -75,6 +75,7 @@ pub struct App {
     key_file: Option<KeyFileWatch>,
     replicas: Option<Replicas>,
     local: Arc<Local>,
+    deliveries: Arc<Deliveries>,
     fullness: Fullness,
     clock: Arc<dyn Clock>,
     ready_grace: std::time::Duration,
@@ -258,7 +259,8 @@ impl App {
         let fullness = Fullness::new(Arc::clone(&store));
         registry.register_collector(Box::new(fullness.clone()));
         let local = Arc::clone(&steps.local);
-        let gateway = gateway(&config, &ambient, steps, kept, keyring, upstreams, &mut registry)?;
+        let (gateway, deliveries) =
+            gateway(&config, &ambient, steps, kept, keyring, upstreams, &mut registry)?;
         Ok(Self {
             gateway: Arc::new(gateway),
             auth,
@@ -271,6 +273,7 @@ impl App {
             key_file,
             replicas,
             local,
+            deliveries,
             fullness,
             clock: ambient.clock,
             ready_grace: config.listener.ready_grace.get(),
@@ -331,6 +334,7 @@ impl App {
             async move { gateway.handle(request, peer).await }
         };
         let drained = self.doors.serve(handle, accepting).await;
+        self.deliveries.finish().await;
         stop.cancel();
         tasks.close();
         tasks.wait().await;
@@ -348,7 +352,7 @@ fn readiness(auth: &Arc<Authenticator>) -> Readiness {
     readiness
 }
 
-/// Puts the steps together, top to bottom.
+/// Puts the steps together, top to bottom. The deliveries are to be finished once nobody calls any more.
 fn gateway(
     config: &Config,
     ambient: &Ambient,
@@ -357,7 +361,7 @@ fn gateway(
     keyring: Arc<LiveKeyring>,
     upstreams: Upstreams,
     registry: &mut Registry,
-) -> Result<Gateway, StartError> {
+) -> Result<(Gateway, Arc<Deliveries>), StartError> {
     let public_url = config.public_url.as_url();
     let (clock, entropy) = (&ambient.clock, &ambient.entropy);
     let links = Arc::new(link_tokens(config, &steps.services, &keyring, public_url, entropy)?);
@@ -410,14 +414,14 @@ fn gateway(
             entry,
             Arc::clone(&services),
             lookup,
-            deliveries,
+            Arc::clone(&deliveries),
             forward,
             Arc::clone(clock),
         ),
         open: OpenPath::new(services, links, store, Arc::clone(clock), Arc::clone(entropy)),
         jwks: JwksPath::new(keyring),
     };
-    Ok(Gateway {
+    let gateway = Gateway {
         router: Router::new(public_url),
         trusted: config.trusted_proxies.clone(),
         limits: steps.limits,
@@ -426,7 +430,8 @@ fn gateway(
         recorder: Recorder::new(registry),
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
-    })
+    };
+    Ok((gateway, deliveries))
 }
 
 fn link_tokens(

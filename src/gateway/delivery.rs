@@ -4,7 +4,8 @@
 //! back and the EHR's retry delivers it. What cannot be told apart is a crash between the upstream's
 //! answer and the settling: then the retry delivers again, because losing it would be worse.
 //!
-//! A store that goes away in between is told later what became of the claim, as long as the claim holds.
+//! A store that goes away in between is told later what became of the claim, as long as the claim holds
+//! and the gateway runs; once more when it is stopped.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, draw};
@@ -54,20 +58,39 @@ pub struct Deliveries {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    places: Arc<Semaphore>,
+    places: Places,
+    owed: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// Room for claims whose end a store is told later. What is given back ends with its lease anyway, so it
+/// takes no room from what is done.
+#[derive(Debug)]
+struct Places {
+    settled: Arc<Semaphore>,
+    released: Arc<Semaphore>,
 }
 
 /// Twice what any upstream call may take; a claim whose owner died is free again after it.
 const LEASE: Duration = Duration::from_secs(120);
 /// How long a store that did not answer is left alone.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Claims whose end a store is told later. More end with their leases.
-const TOLD_LATER: usize = 256;
+/// Claims that are done: far more than can be under way when a store goes away. A few megabytes.
+const SETTLED_LATER: usize = 16 * 1024;
+/// Claims that are given back. More end with their leases.
+const RELEASED_LATER: usize = 256;
+/// How long all that is owed may take when the gateway is stopped.
+const LAST_TRY: Duration = Duration::from_secs(5);
 
 impl Deliveries {
     /// A step that remembers in `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { store, clock, entropy, places: Arc::new(Semaphore::new(TOLD_LATER)) }
+        let places = Places {
+            settled: Arc::new(Semaphore::new(SETTLED_LATER)),
+            released: Arc::new(Semaphore::new(RELEASED_LATER)),
+        };
+        let (owed, stopping) = (TaskTracker::new(), CancellationToken::new());
+        Self { store, clock, entropy, places, owed, stopping }
     }
 
     /// Asks for the delivery named `key`, which is remembered until `until` once done. What it is about was
@@ -125,6 +148,17 @@ impl Deliveries {
         self.end(claimed, End::Released).await;
     }
 
+    /// Tells the store at once, and for the last time, what it is still to be told: nobody calls any more.
+    /// A store that is away is not waited for.
+    pub async fn finish(&self) {
+        self.stopping.cancel();
+        self.owed.close();
+        if timeout(LAST_TRY, self.owed.wait()).await.is_err() {
+            let owed = self.owed.len();
+            tracing::error!(owed, "the store was not told in time what became of deliveries");
+        }
+    }
+
     async fn end(&self, claimed: Claimed, end: End) {
         match tell(self.store.as_ref(), &claimed, &end).await {
             Ok(()) => {}
@@ -138,14 +172,19 @@ impl Deliveries {
 
     /// Tells the store again and again, beside everything else, until the lease ends.
     fn end_later(&self, claimed: Claimed, end: End) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let places = match end {
+            End::Settled(_) => &self.places.settled,
+            End::Released => &self.places.released,
+        };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
             give_up(&end, "too many others wait for the store");
             return;
         };
-        // Whoever closes the store does not wait for this.
+        // Whoever closes the store without finishing does not wait for this.
         let (store, clock) = (Arc::downgrade(&self.store), Arc::clone(&self.clock));
-        tokio::spawn(async move {
-            let told = tell_later(&store, clock.as_ref(), &claimed, &end).await;
+        let stopping = self.stopping.clone();
+        self.owed.spawn(async move {
+            let told = tell_later(&store, clock.as_ref(), &stopping, &claimed, &end).await;
             if let Err(error) = told {
                 give_up(&end, &error.to_string());
             }
@@ -157,14 +196,21 @@ impl Deliveries {
 async fn tell_later(
     store: &Weak<dyn Store>,
     clock: &dyn Clock,
+    stopping: &CancellationToken,
     claimed: &Claimed,
     end: &End,
 ) -> Result<(), StoreError> {
     loop {
-        clock.sleep(PAUSE).await;
-        let Some(store) = store.upgrade() else { return Ok(()) };
+        tokio::select! {
+            () = clock.sleep(PAUSE) => {}
+            () = stopping.cancelled() => {}
+        }
+        let last = stopping.is_cancelled();
+        let Some(store) = store.upgrade() else {
+            return Err(StoreError::Down("it has been closed".to_owned()));
+        };
         match tell(store.as_ref(), claimed, end).await {
-            Err(StoreError::Down(_)) if clock.now() < claimed.lease_until => {}
+            Err(StoreError::Down(_)) if !last && clock.now() < claimed.lease_until => {}
             told => return told,
         }
     }

@@ -708,6 +708,78 @@ async fn a_store_that_forgets_in_the_middle_of_a_batch_lets_nothing_be_delivered
     }
 }
 
+// What the store is told later.
+
+/// Reports of one card, each another one.
+fn many(card: &str, number: usize) -> String {
+    let entry = overridden(card);
+    let entries: Vec<String> =
+        (0..number).map(|n| entry.replace("18:00:05Z", &format!("18:00:05.{n:04}Z"))).collect();
+    body_of(&entries)
+}
+
+/// The service answers with `code`, and then the store is away.
+fn answers_and_cuts(scene: &Scene, code: u16) {
+    let store = scene.store().clone();
+    scene.answers_reports(move |_| {
+        store.gets(Trouble::Down);
+        status(code)
+    });
+}
+
+/// However many deliveries failed when the store went away, those that were done are noted.
+#[tokio::test]
+async fn what_failed_takes_no_place_from_what_is_done() {
+    let scene = taking(&Extra { trouble: Some(Trouble::None), ..unlimited() }).await;
+    let (failed, done) = (scene.ids_of(ONE).await, scene.ids_of(TWO).await);
+    answers_and_cuts(&scene, 500);
+    assert_eq!(scene.report(many(&failed.card, 900)).await.status(), 500);
+    scene.store().gets(Trouble::None);
+    answers_and_cuts(&scene, 200);
+    let done = many(&done.card, 1000);
+    taken(scene.report(done.clone()).await).await;
+    scene.store().gets(Trouble::None);
+    scene.answers_reports(|_| status(200));
+    for seconds in [5, 120] {
+        scene.advance(Duration::from_secs(seconds));
+        // The store is told in the background.
+        let mut tries = 0;
+        while scene.report(done.clone()).await.status() != 200 {
+            tries += 1;
+            assert!(tries < 200, "never taken");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(scene.reports().len(), 2, "{seconds} s later");
+    }
+    // What failed is free again.
+    taken(scene.report(many(&failed.card, 900)).await).await;
+    assert_eq!(scene.reports().len(), 3);
+}
+
+/// A gateway that is stopped tells the store what it owes, and does not wait for one that is away.
+#[tokio::test]
+async fn what_is_done_is_noted_before_a_graceful_stop() {
+    for (back, delivered) in [(true, 1), (false, 2)] {
+        // The keys are on disk, so that the ids are known after the start, too.
+        let mut scene = taking(&Extra { trouble: Some(Trouble::None), ..on_disk() }).await;
+        let ids = scene.ids_of(ONE).await;
+        answers_and_cuts(&scene, 200);
+        let body = body_of(&[overridden(&ids.card)]);
+        taken(scene.report(body.clone()).await).await;
+        if back {
+            scene.store().gets(Trouble::None);
+        }
+        scene.stop().await;
+        scene.store().gets(Trouble::None);
+        scene.answers_reports(|_| status(200));
+        // Nobody else is left who could tell it.
+        scene.advance(Duration::from_secs(121));
+        scene.start().await;
+        let answer = scene.report(body).await.status();
+        assert_eq!((answer.as_u16(), scene.reports().len()), (200, delivered), "{back}");
+    }
+}
+
 // Ids that are the service's own.
 
 fn passing() -> Extra {
