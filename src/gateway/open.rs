@@ -118,7 +118,11 @@ impl OpenPath {
                 cookie.set_sensitive(true);
                 return Err(Refusal::Unanswered { error, cookie });
             }
-            Err(error) => return Err(error.into()),
+            // It expired on the way here: a page that asks for another try would ask in vain.
+            Err(StoreError::Late) => {
+                return Err(TokenError::Expired { binding: opened.binding().clone() }.into());
+            }
+            Err(error @ (StoreError::Full | StoreError::LeaseLost)) => return Err(error.into()),
         }
         Ok(opening::redirect(location, cookie).map(|()| Full::default()))
     }

@@ -727,6 +727,20 @@ fn answers_and_cuts(scene: &Scene, code: u16) {
     });
 }
 
+/// Whoever is held up for longer than a delivery may take has not got it.
+#[tokio::test]
+async fn a_claim_that_comes_too_late_is_none() {
+    let scene = taking(&Extra { trouble: Some(Trouble::None), ..unlimited() }).await;
+    let body = body_of(&[overridden(&scene.ids_of(ONE).await.card)]);
+    scene.store().gets(Trouble::Slow(Duration::from_secs(121)));
+    let late = outcome(503, "store", "store-late");
+    refused(scene.report(body.clone()).await, late, "held up").await;
+    assert!(scene.reports().is_empty());
+    scene.store().gets(Trouble::None);
+    taken(scene.report(body).await).await;
+    assert_eq!(scene.reports().len(), 1);
+}
+
 /// However many deliveries failed when the store went away, those that were done are noted.
 #[tokio::test]
 async fn what_failed_takes_no_place_from_what_is_done() {

@@ -11,8 +11,9 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Extra, HOOK_INSTANCE, NO_LIMITS, Scene, all_lines, card_with_link, card_with_links, cookie,
-    gone, hook_body, lines_of, location, opened, request_id, to_the_eye,
+    Extra, HOOK_INSTANCE, NO_LIMITS, Scene, Trouble, all_lines, card_with_link, card_with_links,
+    cookie, gone, hook_body, lines_of, location, opened, page, problem, refused, request_id,
+    to_the_eye,
 };
 
 /// Where the scene's own service links to.
@@ -294,6 +295,25 @@ async fn a_link_expires_at_its_second() {
     gone(&scene.bare(Method::GET, &late).send().await.unwrap());
     gone(&scene.bare(Method::HEAD, &late).send().await.unwrap());
     assert_eq!(scene.refused("open", "link-expired").await, 4);
+}
+
+/// Nobody is told to try again what can only be refused then.
+#[tokio::test]
+async fn a_link_that_expires_while_it_is_opened_has_expired() {
+    let trouble = Some(Trouble::None);
+    let scene = Scene::new(&Extra { trouble, ..links_with("lifetime = \"10s\"") }).await;
+    for (code, expected) in [
+        (Method::GET, page(410, "link-gone", "link-expired")),
+        (Method::POST, problem(410, "link-gone", "link-expired")),
+    ] {
+        scene.store().gets(Trouble::None);
+        let link = scene.link().await;
+        scene.advance(SECOND * 9);
+        scene.store().gets(Trouble::Slow(SECOND));
+        let request =
+            if code == Method::GET { scene.click(&link) } else { scene.bare(code, &link) };
+        refused(request.send().await.unwrap(), expected, "while it is opened").await;
+    }
 }
 
 #[tokio::test]

@@ -21,16 +21,12 @@ fn report(ids: &Ids) -> String {
 
 const DOWN: (u16, &str, &str) = (503, "store", "store-down");
 const FULL: (u16, &str, &str) = (503, "store", "store-full");
-const LATE: (u16, &str, &str) = (503, "store", "store-late");
 
 #[tokio::test]
 async fn links_wait_for_the_store_and_open_when_it_is_back() {
-    for (trouble, (status, code, reason)) in [
-        (Trouble::Down, DOWN),
-        (Trouble::Unreached, DOWN),
-        (Trouble::Full, FULL),
-        (Trouble::Late, LATE),
-    ] {
+    for (trouble, (status, code, reason)) in
+        [(Trouble::Down, DOWN), (Trouble::Unreached, DOWN), (Trouble::Full, FULL)]
+    {
         let what = format!("{trouble:?}");
         let scene = Scene::new(&troubled(Trouble::None)).await;
         let link = scene.link().await;

@@ -1,6 +1,7 @@
 //! A store that can be brought into trouble, as networks, servers and disks do.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,8 +21,8 @@ pub(crate) enum Trouble {
     Unreached,
     /// It takes nothing new.
     Full,
-    /// It finds that the time for a step has passed.
-    Late,
+    /// Every step takes so long on the scene's clock before it is taken.
+    Slow(Duration),
     /// What it gives back is not what was put there.
     Garbled,
     /// It takes every step, and after so many answers so many are lost.
@@ -32,8 +33,8 @@ impl Trouble {
     fn error(self) -> StoreError {
         match self {
             Self::Full => StoreError::Full,
-            Self::Late => StoreError::Late,
             Self::None
+            | Self::Slow(_)
             | Self::Down
             | Self::Unreached
             | Self::Garbled
@@ -92,9 +93,13 @@ impl TroubledStore {
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
             Trouble::None | Trouble::Garbled | Trouble::RepliesLost { .. } => Ok(()),
+            Trouble::Slow(by) => {
+                self.clock.advance(by);
+                Ok(())
+            }
             Trouble::Down | Trouble::Unreached => Err(trouble.error()),
-            Trouble::Full | Trouble::Late if new => Err(trouble.error()),
-            Trouble::Full | Trouble::Late => Ok(()),
+            Trouble::Full if new => Err(trouble.error()),
+            Trouble::Full => Ok(()),
         }
     }
 
@@ -171,7 +176,7 @@ impl Store for TroubledStore {
             Trouble::None
             | Trouble::Down
             | Trouble::Full
-            | Trouble::Late
+            | Trouble::Slow(_)
             | Trouble::Garbled
             | Trouble::RepliesLost { .. } => self.behind().incarnation(),
         }
@@ -184,7 +189,7 @@ impl Store for TroubledStore {
     async fn ready(&self) -> Result<(), StoreError> {
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
-            Trouble::None | Trouble::Late | Trouble::Garbled | Trouble::RepliesLost { .. } => {
+            Trouble::None | Trouble::Slow(_) | Trouble::Garbled | Trouble::RepliesLost { .. } => {
                 self.behind().ready().await
             }
             Trouble::Down | Trouble::Unreached | Trouble::Full => Err(trouble.error()),
