@@ -174,7 +174,7 @@ impl Refusal {
             | Self::Location(_) => say(StatusCode::GONE, "link-gone"),
             Self::Id(error) => id(*error),
             Self::NoneKnown | Self::Repeated => say(StatusCode::GONE, "id-gone"),
-            Self::Busy => say(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(SOON),
+            Self::Busy => busy(),
             Self::Seal(
                 SealError::NoEntropy(_)
                 | SealError::UnknownClient
@@ -439,11 +439,17 @@ const fn upstream_reason(error: &UpstreamError) -> &'static str {
     }
 }
 
+/// Somebody else is at the same delivery: the next attempt gets its answer.
+fn busy() -> Public {
+    Public::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(SOON)
+}
+
 fn store(error: &StoreError) -> Public {
     match error {
-        StoreError::Full | StoreError::Down(_) | StoreError::LeaseLost | StoreError::Late => {
+        StoreError::Full | StoreError::Down(_) | StoreError::Late => {
             Public::new(StatusCode::SERVICE_UNAVAILABLE, "store").retry_after(LATER)
         }
+        StoreError::LeaseLost => busy(),
     }
 }
 
@@ -451,7 +457,8 @@ const fn store_reason(error: &StoreError) -> &'static str {
     match error {
         StoreError::Full => "store-full",
         StoreError::Down(_) => "store-down",
-        StoreError::LeaseLost => "store-lease-lost",
+        // Whose lease has ended finds somebody else at it.
+        StoreError::LeaseLost => "delivery-busy",
         StoreError::Late => "store-late",
     }
 }
