@@ -198,6 +198,18 @@ fn the_expiry_is_rounded_up_to_ten_minutes() {
 }
 
 #[test]
+fn without_its_key_an_id_waits_no_longer_than_it_says_itself() {
+    let ids = ids();
+    let issued = issue(&ids);
+    let good = parse_uuid(&issued.substitutes[0]).unwrap().as_u128();
+    let unknown = Uuid::from_u128(good ^ 1 << 125).to_string();
+    let until = issued.records[0].until;
+    let at = |now| ids.parse(&unknown, now, HISTORY);
+    assert_eq!(at(until.minus(std::time::Duration::from_millis(1))), Err(IdError::UnknownKey));
+    assert_eq!(at(until), Err(IdError::Expired));
+}
+
+#[test]
 fn an_expiry_out_of_range_is_said() {
     let ids = ids();
     let issue = |secs| ids.issue(&binding(), &ORIGINALS, UnixTime::from_secs(secs), HISTORY);
