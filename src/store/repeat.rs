@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::UnixTime;
 use crate::store::contract::{Claim, Fill, Incarnation, Insert, Key, Nonce, Store, StoreError};
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A store that is asked a second time where the first answer did not come.
 ///
@@ -33,7 +36,7 @@ impl Repeating {
         Self { store, patience, down: AtomicBool::new(false) }
     }
 
-    async fn ask<T, F>(&self, step: impl Fn() -> F + Send) -> Result<T, StoreError>
+    async fn ask<T, F>(&self, step: impl Fn() -> F + Send + Sync) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>> + Send,
     {
@@ -42,10 +45,24 @@ impl Repeating {
         let mut answer = step().await;
         let down = matches!(answer, Err(StoreError::Down(_)));
         if down && !was_down && Instant::now() < deadline {
-            answer = timeout_at(deadline, step()).await.unwrap_or(answer);
+            answer = timeout_at(deadline, until_answered(&step)).await.unwrap_or(answer);
         }
         self.down.store(matches!(answer, Err(StoreError::Down(_))), Ordering::Relaxed);
         answer
+    }
+}
+
+/// A lost connection is made anew within milliseconds; until then steps fail without being sent.
+async fn until_answered<T, F>(step: &(impl Fn() -> F + Sync)) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>> + Send,
+{
+    loop {
+        let answer = step().await;
+        if !matches!(answer, Err(StoreError::Down(_))) {
+            return answer;
+        }
+        sleep(PAUSE).await;
     }
 }
 
@@ -171,7 +188,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_answer_is_asked_for_again_and_an_outage_is_not() {
-        assert_eq!(asked(Duration::ZERO).await, (2, 1));
+        let (working, down) = asked(Duration::ZERO).await;
+        assert!(working > 1, "{working}");
+        assert_eq!(down, 1);
     }
 
     #[tokio::test]

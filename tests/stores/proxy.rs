@@ -16,6 +16,8 @@ pub(crate) enum Way {
     LosesRequests,
     /// A connection is dropped at its next answer, which the server has given.
     LosesAnswers,
+    /// The same once, and then it passes.
+    LosesOneAnswer,
 }
 
 /// The proxy; it ends, with its connections, when it is dropped.
@@ -79,7 +81,15 @@ impl Shared {
     }
 
     fn passes_answers(&self) -> bool {
-        *self.way.lock().unwrap() != Way::LosesAnswers
+        let mut way = self.way.lock().unwrap();
+        match *way {
+            Way::Open | Way::LosesRequests => true,
+            Way::LosesAnswers => false,
+            Way::LosesOneAnswer => {
+                *way = Way::Open;
+                false
+            }
+        }
     }
 }
 

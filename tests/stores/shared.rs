@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hookgate::clock::{Clock, ManualClock, UnixTime};
+use hookgate::store::repeat::Repeating;
 use hookgate::store::{Claim, Insert, Store, StoreError};
 
 use crate::backends::{drop_ended, key, nonce, now, one, open_redis, value};
@@ -329,5 +330,19 @@ async fn a_hanging_server_is_down_and_nobody_is_first_twice_when_it_goes_on() {
             }
         }
         assert_eq!(first, [1; 20]);
+    }
+}
+
+/// As the gateway asks.
+#[tokio::test]
+async fn one_lost_answer_is_asked_for_again_at_once() {
+    let server = RedisServer::start();
+    let (proxy, far, near) = pair(&server).await;
+    let store = Repeating::new(Arc::clone(&far.store) as Arc<dyn Store>, Duration::from_secs(1));
+    let until = later(600);
+    for n in 0..2 {
+        proxy.set(Way::LosesOneAnswer);
+        assert_eq!(store.insert(key(n), nonce(), value(n), until).await.unwrap(), Insert::First);
+        assert_eq!(near.insert(n, nonce(), until).await.unwrap(), Insert::Held(value(n)));
     }
 }
