@@ -153,7 +153,7 @@ mod tests {
         }
         async fn get(&self, _: Key) -> Result<Option<Bytes>, StoreError> {
             self.asked.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(self.after).await;
+            sleep(self.after).await;
             down()
         }
         async fn claim(&self, _: Key, _: Nonce, _: UnixTime) -> Result<Claim, StoreError> {
