@@ -228,3 +228,75 @@ fn nothing_is_first_again_after_a_forgetting() {
         });
     }
 }
+
+/// The snapshot has a history in it that everybody has given up since.
+#[tokio::test]
+async fn a_history_that_was_given_up_is_not_believed_again() {
+    let mut server = RedisServer::start_with(IN_MEMORY);
+    let redis = one(server.address());
+    let replicas = [Replica::ready(&redis, 0).await, Replica::ready(&redis, 0).await];
+    let mut given_up = vec![replicas[0].incarnation()];
+    let until = replicas[0].later(600);
+    assert_eq!(server.command(&["SAVE"]), "OK");
+    let first = replicas[0].insert(1, nonce(), until).await.unwrap();
+    assert_eq!(first, Insert::First);
+    for _ in 0..2 {
+        server.restart();
+        soon("both have noticed, and agree", async || {
+            for replica in &replicas {
+                replica.end_pause();
+                let _ready_or_not = replica.store.ready().await;
+            }
+            let [a, b] = [0, 1].map(|number| replicas[number].store.incarnation().ok());
+            a.is_some_and(|a| Some(a) == b && given_up.iter().all(|former| former.mark != a.mark))
+        })
+        .await;
+        let now = replicas[0].incarnation();
+        assert!(now.since > given_up.last().unwrap().since);
+        given_up.push(now);
+    }
+}
+
+/// Who misses nothing takes no step on another server before those had time to look who do.
+#[tokio::test]
+async fn a_process_that_misses_nothing_waits_for_those_that_might() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.address()).await;
+    let redis = one(proxy.address());
+    let [winner, idle] = [Replica::ready(&redis, 0).await, Replica::ready(&redis, 0).await];
+    let former = winner.incarnation();
+    let master = server.address().replace(':', " ");
+    let replica = RedisServer::start_with(&["--replicaof", &master]);
+    let keys = server.command(&["DBSIZE"]);
+    eventually("the replica has it all", || replica.command(&["DBSIZE"]) == keys);
+    assert_eq!(replica.command(&["REPLICAOF", "NO", "ONE"]), "OK");
+    let until = winner.later(600);
+    let first = answered(async || winner.insert(1, nonce(), until).await).await;
+    assert_eq!(first, Insert::First);
+
+    proxy.lead_to(replica.address());
+    soon("the other server is reached", async || {
+        let _ready_or_not = idle.store.ready().await;
+        replica.calls("evalsha") > 0
+    })
+    .await;
+    for _ in 0..50 {
+        assert!(idle.insert(1, nonce(), until).await.is_err(), "nobody else has looked yet");
+        let _not_ready = idle.store.ready().await;
+    }
+    soon("the winner has noticed", async || {
+        let _ready_or_not = winner.store.ready().await;
+        replica.command(&["HGET", "hookgate:v1:{hg0}:history", "moved"]).is_empty()
+            || winner.store.incarnation().is_ok_and(|now| now != former)
+            || winner.store.incarnation().is_err()
+    })
+    .await;
+    soon("the idle one has, too", async || {
+        idle.end_pause();
+        let first = matches!(idle.insert(1, nonce(), until).await, Ok(Insert::First));
+        let forgot = idle.store.incarnation().is_ok_and(|now| now != former);
+        assert!(!first || forgot, "first for the second time in one history");
+        forgot
+    })
+    .await;
+}

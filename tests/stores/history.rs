@@ -31,7 +31,7 @@ const DELIVERED: u64 = 12;
 const CALLERS: u64 = 6;
 const WAVES: u64 = 4;
 /// How often somebody asks before giving up.
-const TRIES: usize = 400;
+const TRIES: usize = 2000;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The processes, and all that their callers were told.

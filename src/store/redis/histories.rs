@@ -13,7 +13,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, NoEntropy, draw};
 use crate::redis::{Redis, RedisError};
 use crate::store::contract::{Key, StoreError};
-use crate::store::redis::history::{Known, Tag};
+use crate::store::redis::history::{Known, Part, Tag};
 use crate::store::redis::layout::{Layout, MARGIN, Process, TAGS, length, moment, number, tag_of};
 use crate::store::redis::script::{Answer, Scripts, Told, strange};
 
@@ -22,8 +22,13 @@ pub(crate) const APART: Duration = Duration::from_secs(MARGIN.as_secs() / 2);
 /// How long nothing is answered after the store was found to have forgotten: whoever asked for its
 /// incarnation before has come with his step by then, and is refused.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long nothing is answered where another server is found, or one that was started anew: everybody
+/// looks at it within that time, and who has heard of a step that it lacks begins a new history.
+const OTHERS: Duration = Duration::from_secs(7);
 /// How long a process that is not heard of is remembered.
-const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// How long a history that nobody asks for is remembered.
+const LASTING: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How often a process says that it is there.
 const HEARD: Duration = Duration::from_secs(3600);
 
@@ -80,7 +85,13 @@ impl Histories {
     }
 
     /// What every script is told first: which history its caller believes in, who that is, and when.
-    pub(crate) fn belief(&self, tag: &Tag, now: UnixTime, apart: Duration) -> Vec<Vec<u8>> {
+    pub(crate) fn belief(
+        &self,
+        tag: &Tag,
+        run: &[u8],
+        now: UnixTime,
+        apart: Duration,
+    ) -> Vec<Vec<u8>> {
         vec![
             tag.mark.to_vec(),
             number(tag.steps()),
@@ -88,6 +99,7 @@ impl Histories {
             number(tag.own()),
             moment(now),
             length(apart),
+            run.to_vec(),
         ]
     }
 
@@ -99,8 +111,16 @@ impl Histories {
         args: &[Vec<u8>],
     ) -> Result<Value, StoreError> {
         let (history, entry) = (self.layout.history(tag_of(key)), self.layout.entry(key));
-        let args = slices(args);
-        self.noted(self.redis.run_durably(script, &[&history, &entry], &args).await)
+        self.ask_durably(script, &[&history, &entry], args).await
+    }
+
+    async fn ask_durably(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        args: &[Vec<u8>],
+    ) -> Result<Value, StoreError> {
+        self.noted(self.redis.run_durably(script, keys, &slices(args)).await)
     }
 
     async fn ask(
@@ -160,6 +180,16 @@ impl Histories {
         known.evicts.as_ref().map_or(Ok(()), |policy| Err(evicts(policy)))
     }
 
+    /// Whether steps can be taken in one part of them now.
+    pub(crate) fn check_part(&self, part: &Part) -> Result<(), StoreError> {
+        if self.clock.monotonic() >= part.usable_from {
+            return Ok(());
+        }
+        let why =
+            "it is another server, or was started anew: whether it has everything is being seen";
+        Err(StoreError::Down(why.to_owned()))
+    }
+
     /// Whether the pause after a forgetting is over.
     pub(crate) fn check_pause(&self, known: &Known) -> Result<(), StoreError> {
         if self.clock.monotonic() >= known.usable_from {
@@ -194,7 +224,8 @@ impl Histories {
         let mut told = vec![self.read_tag(0, former.as_deref()).await?];
         let others = (1..TAGS).map(|number| self.read_tag(number, former.as_deref()));
         told.extend(try_join_all(others).await?);
-        let mut known = Known::new(&told, former.as_deref(), failures);
+        let now = self.clock.monotonic();
+        let mut known = Known::new(&told, former.as_deref(), failures, now);
         if let Some(former) = former {
             known.usable_from = self.usable_from(&former, &known);
         }
@@ -223,22 +254,24 @@ impl Histories {
         self.clock.monotonic().saturating_add(PAUSE)
     }
 
-    async fn read_tag(&self, number: usize, former: Option<&Known>) -> Result<Told, StoreError> {
+    async fn read_tag(&self, which: usize, former: Option<&Known>) -> Result<Told, StoreError> {
         let mark: [u8; 8] =
             draw(self.entropy.as_ref()).map_err(|error| StoreError::Down(error.to_string()))?;
         let now = self.clock.now();
         let nothing = Tag::unknown();
-        let believed = former.and_then(|former| former.tag(number)).map_or(&nothing, AsRef::as_ref);
-        let mut args = self.belief(believed, now, APART);
-        args.extend([mark.to_vec(), length(REMEMBERED), length(HEARD)]);
-        let history = self.layout.history(number);
-        Told::parse(self.ask(&self.scripts.history, &[&history], &args).await?)
+        let part = former.and_then(|former| former.part(which));
+        let believed = part.map_or(&nothing, |part| part.tag.as_ref());
+        let mut args = self.belief(believed, &[], now, APART);
+        args.extend([number(believed.since), mark.to_vec()]);
+        args.extend([REMEMBERED, HEARD, LASTING, OTHERS].map(length));
+        let history = self.layout.history(which);
+        Told::parse(self.ask_durably(&self.scripts.history, &[&history], &args).await?)
     }
 
     /// The policy by which the server of the tag `number` drops what has not ended, if it does.
     async fn probe(&self, known: &Known, number: usize) -> Result<Option<String>, StoreError> {
-        let tag = known.tag(number).ok_or_else(strange)?;
-        let args = self.belief(tag, self.clock.now(), Duration::MAX);
+        let part = known.part(number).ok_or_else(strange)?;
+        let args = self.belief(&part.tag, &part.run, self.clock.now(), Duration::MAX);
         let history = self.layout.history(number);
         let answer = self.ask(&self.scripts.probe, &[&history, &history], &args).await?;
         let answer = Answer::parse(answer)?;
@@ -247,7 +280,9 @@ impl Histories {
             "evicts" => {
                 Ok(answer.value.map(|policy| String::from_utf8_lossy(&policy).into_owned()))
             }
-            "forgot" => Err(StoreError::Down("it forgets what it has just said".to_owned())),
+            "forgot" | "moved" => {
+                Err(StoreError::Down("it forgets what it has just said".to_owned()))
+            }
             _ => Err(strange()),
         }
     }

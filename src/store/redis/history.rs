@@ -20,6 +20,8 @@ use crate::store::redis::script::{Answer, Told};
 #[derive(Debug)]
 pub(crate) struct Tag {
     pub(crate) mark: [u8; 8],
+    /// When it began, in milliseconds.
+    pub(crate) since: u64,
     steps: AtomicU64,
     own: AtomicU64,
 }
@@ -27,11 +29,12 @@ pub(crate) struct Tag {
 impl Tag {
     /// Of which nothing has been heard: no history bears this mark.
     pub(crate) const fn unknown() -> Self {
-        Self { mark: [0; 8], steps: AtomicU64::new(0), own: AtomicU64::new(0) }
+        Self { mark: [0; 8], since: 0, steps: AtomicU64::new(0), own: AtomicU64::new(0) }
     }
 
     fn new(told: &Told) -> Self {
-        Self { mark: told.mark, steps: told.steps.into(), own: told.own.into() }
+        let (mark, since) = (told.mark, told.since);
+        Self { mark, since, steps: told.steps.into(), own: told.own.into() }
     }
 
     /// The most steps that this process has heard of. What is asked for after this was read meets a
@@ -52,6 +55,18 @@ impl Tag {
     }
 }
 
+/// One tag, as it was found.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) tag: Arc<Tag>,
+    /// The run of the server that it was found on.
+    pub(crate) run: Vec<u8>,
+    /// From when on the stop watch steps are taken in it.
+    pub(crate) usable_from: Duration,
+    /// The place of that server among the nodes.
+    node: usize,
+}
+
 /// A server, and how full it was when it was heard of last.
 #[derive(Debug)]
 struct Node {
@@ -69,7 +84,7 @@ impl Node {
 /// All histories, read together.
 #[derive(Debug)]
 pub(crate) struct Known {
-    tags: Vec<(Arc<Tag>, usize)>,
+    parts: Vec<Part>,
     nodes: Vec<Node>,
     /// One name for all of them.
     pub(crate) incarnation: Incarnation,
@@ -82,13 +97,14 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// What `told` says, one for each tag. What was known of unchanged histories lives on.
-    pub(crate) fn new(told: &[Told], former: Option<&Self>, failures: u64) -> Self {
+    /// What `told` says, one for each tag, at `now` on the stop watch. What was known of unchanged
+    /// histories lives on.
+    pub(crate) fn new(told: &[Told], former: Option<&Self>, failures: u64, now: Duration) -> Self {
         let mut numbers: HashMap<&[u8], usize> = HashMap::new();
         let mut nodes: Vec<Node> = Vec::new();
-        let mut tags = Vec::with_capacity(TAGS);
+        let mut parts = Vec::with_capacity(TAGS);
         for (number, told) in told.iter().enumerate() {
-            let node = *numbers.entry(&told.node).or_insert_with(|| {
+            let node = *numbers.entry(&told.run).or_insert_with(|| {
                 nodes.push(Node { keys: told.keys.into(), histories: 0 });
                 nodes.len() - 1
             });
@@ -96,7 +112,7 @@ impl Known {
                 node.keys = told.keys.into();
                 node.histories += 1;
             }
-            let kept = former.and_then(|former| former.tag(number));
+            let kept = former.and_then(|former| former.part(number)).map(|part| &part.tag);
             let tag = match kept.filter(|tag| tag.mark == told.mark) {
                 Some(tag) => {
                     tag.hear(told.steps, told.own);
@@ -104,22 +120,31 @@ impl Known {
                 }
                 None => Arc::new(Tag::new(told)),
             };
-            tags.push((tag, node));
+            let usable_from = match told.wait {
+                0 => Duration::ZERO,
+                wait => now.saturating_add(Duration::from_millis(wait)),
+            };
+            parts.push(Part { tag, run: told.run.clone(), usable_from, node });
         }
         let incarnation = incarnation(told);
-        Self { tags, nodes, incarnation, usable_from: Duration::ZERO, failures, evicts: None }
+        Self { parts, nodes, incarnation, usable_from: Duration::ZERO, failures, evicts: None }
     }
 
-    /// The history of the tag `number`.
-    pub(crate) fn tag(&self, number: usize) -> Option<&Arc<Tag>> {
-        self.tags.get(number).map(|(tag, _)| tag)
+    /// The tag `number`.
+    pub(crate) fn part(&self, number: usize) -> Option<&Part> {
+        self.parts.get(number)
+    }
+
+    /// The part in which steps can be taken first.
+    pub(crate) fn first_usable(&self) -> Option<&Part> {
+        self.parts.iter().min_by_key(|part| part.usable_from)
     }
 
     /// Notes what a step on the tag `number` answered.
     pub(crate) fn hear(&self, number: usize, answer: &Answer) {
-        let Some((tag, node)) = self.tags.get(number) else { return };
-        tag.hear(answer.steps, answer.own);
-        if let Some(node) = self.nodes.get(*node) {
+        let Some(part) = self.parts.get(number) else { return };
+        part.tag.hear(answer.steps, answer.own);
+        if let Some(node) = self.nodes.get(part.node) {
             node.keys.store(answer.keys, Ordering::Relaxed);
         }
     }
@@ -127,7 +152,7 @@ impl Known {
     /// One tag on each server.
     pub(crate) fn one_on_each(&self) -> Vec<usize> {
         (0..self.nodes.len())
-            .filter_map(|node| self.tags.iter().position(|(_, on)| *on == node))
+            .filter_map(|node| self.parts.iter().position(|part| part.node == node))
             .collect()
     }
 
@@ -138,7 +163,7 @@ impl Known {
 
     /// How many keys the server of the tag `number` may hold, so that there are `capacity` entries on all.
     pub(crate) fn room(&self, number: usize, capacity: u64) -> u64 {
-        let on = self.tags.get(number).map(|(_, node)| *node);
+        let on = self.parts.get(number).map(|part| part.node);
         let Some(own) = on.and_then(|on| self.nodes.get(on)) else { return 0 };
         let elsewhere = self.entries().saturating_sub(own.entries());
         capacity.saturating_sub(elsewhere).saturating_add(own.histories)
@@ -165,7 +190,7 @@ mod tests {
 
     fn told(n: u64, node: u8) -> Told {
         let (mark, since) = (n.to_be_bytes(), 1_000 + n);
-        Told { mark, since, steps: 5, own: 2, here: 9_000, keys: 30, node: vec![node] }
+        Told { mark, since, steps: 5, own: 2, here: 9_000, keys: 30, run: vec![node], wait: 0 }
     }
 
     fn fleet() -> Vec<Told> {
@@ -174,35 +199,35 @@ mod tests {
 
     #[test]
     fn another_mark_of_one_tag_is_another_incarnation_of_all() {
-        let known = Known::new(&fleet(), None, 0);
+        let known = Known::new(&fleet(), None, 0, Duration::ZERO);
         assert_eq!(known.incarnation.since, UnixTime::from_millis(1_063));
         let mut other = fleet();
         other[7] = Told { since: 5_000, ..told(700, 1) };
-        let other = Known::new(&other, Some(&known), 0);
+        let other = Known::new(&other, Some(&known), 0, Duration::ZERO);
         assert_ne!(other.incarnation.mark, known.incarnation.mark);
         assert_eq!(other.incarnation.since, UnixTime::from_millis(5_000));
         for n in 0..64 {
-            let same = Arc::ptr_eq(known.tag(n).unwrap(), other.tag(n).unwrap());
+            let same = Arc::ptr_eq(&known.part(n).unwrap().tag, &other.part(n).unwrap().tag);
             assert_eq!(same, n != 7);
         }
     }
 
     #[test]
     fn only_the_highest_numbers_count() {
-        let known = Known::new(&fleet(), None, 0);
+        let known = Known::new(&fleet(), None, 0, Duration::ZERO);
         let answer =
             |steps, own| Answer { word: "held".to_owned(), steps, own, keys: 30, value: None };
-        let numbers = || (known.tag(3).unwrap().steps(), known.tag(3).unwrap().own());
+        let numbers = || (known.part(3).unwrap().tag.steps(), known.part(3).unwrap().tag.own());
         known.hear(3, &answer(9, 4));
         known.hear(3, &answer(8, 3));
         assert_eq!(numbers(), (9, 4));
-        let _ = Known::new(&fleet(), Some(&known), 0);
+        let _ = Known::new(&fleet(), Some(&known), 0, Duration::ZERO);
         assert_eq!(numbers(), (9, 4));
     }
 
     #[test]
     fn room_is_for_all_servers_together() {
-        let known = Known::new(&fleet(), None, 0);
+        let known = Known::new(&fleet(), None, 0, Duration::ZERO);
         assert_eq!(known.one_on_each(), [0, 1, 2]);
         // 22, 21 and 21 of 30 keys each are histories.
         assert_eq!(known.entries(), 8 + 9 + 9);

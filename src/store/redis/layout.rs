@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `prefix:v1:{hgN}:history` | a hash: `mark`, `since`, `steps`; for each process `w:…` its steps, `p:…` when it was there |
+//! | `prefix:v1:{hgN}:history` | a hash: `mark`, `since`, `steps`; the server's `run`, since when (`moved`), its `latest` time; for each process `w:…` its steps, `p:…` when it was there |
 //! | `prefix:v1:{hgN}:e:` and the key's digest | kind, 1 byte; its end, 8 bytes; nonce, 16 bytes; the value, or whose claim it is |
 //!
 //! `N` is one of 64 hash tags: what has the same one lies on one server of a cluster, with the history of

@@ -9,15 +9,18 @@
 //! Each of 64 parts has a history: a mark, and how many steps were taken, by whom. A step is taken only
 //! where the mark is the one its caller knows, and where no step is missing that the caller has heard of.
 //! Otherwise the part has forgotten: its history begins anew, the store has another [`Incarnation`], and
-//! what was issued before is refused by everybody. An emptied server, an old copy put back, and a replica
-//! that took over without the last writes are all noticed so, by the first process that knows of a step
-//! that is missing: at its next step in that part, or at its next look at all of them
-//! ([`Store::ready`], and after every failed call).
+//! what was issued before is refused by everybody. An emptied server, an old copy put back (also one with a
+//! history that was given up before), and a replica that took over without the last writes are all noticed
+//! so, by any process that knows of a step that is missing.
 //!
-//! What this cannot notice: the loss of steps that no running process has heard of. That takes that Redis
-//! loses them, and that every hookgate which took or saw them ends, before any of them asks again. Where
-//! Redis syncs each write (`appendfsync always`), or where it waits for its replicas, nothing is lost that
-//! was answered.
+//! Losses come with another server, or with one that was started anew. So each step names the run of the
+//! server that its caller has looked at, and where it is another one, nobody takes a step before all have
+//! had time to look: seven seconds, while every process looks every five ([`Store::ready`]).
+//!
+//! What this cannot notice: the loss of steps that no process has heard of which looks in that time. That
+//! takes that Redis loses them, and that every hookgate which took or saw them ends, or cannot reach Redis.
+//! Where Redis syncs each write (`appendfsync always`), or the replica that takes over is one that was
+//! waited for, nothing is lost that was answered.
 
 mod layout;
 mod script;
@@ -79,14 +82,19 @@ impl RedisStore {
         self.in_time(async {
             let known = self.histories.known().await?;
             let number = tag_of(key);
-            let tag = known.tag(number).ok_or_else(strange)?;
-            let mut args = self.histories.belief(tag, now, APART);
+            let part = known.part(number).ok_or_else(strange)?;
+            self.histories.check_part(part)?;
+            let mut args = self.histories.belief(&part.tag, &part.run, now, APART);
             args.extend(more(known.room(number, self.capacity)));
             let answer = Answer::parse(self.histories.step(script, key, &args).await?)?;
             match answer.word.as_str() {
                 "forgot" => {
                     self.histories.read(Some(&known)).await?;
                     Err(StoreError::Down("it has forgotten what it held".to_owned()))
+                }
+                "moved" => {
+                    self.histories.read(Some(&known)).await?;
+                    Err(StoreError::Down("it is another server, or was started anew".to_owned()))
                 }
                 "behind" => {
                     let why = "its clock is minutes ahead of this machine's";
@@ -207,6 +215,9 @@ impl Store for RedisStore {
         let before = self.clock.now();
         let look = self.in_time(self.histories.look()).await?;
         self.histories.check_usable(&look.known)?;
+        if let Some(part) = look.known.first_usable() {
+            self.histories.check_part(part)?;
+        }
         check_clocks(&look.told, before, self.clock.now())?;
         look.room?;
         if look.known.entries() >= self.capacity { Err(StoreError::Full) } else { Ok(()) }

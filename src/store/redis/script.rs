@@ -72,8 +72,10 @@ pub(crate) struct Told {
     pub(crate) here: u64,
     /// How many keys the server holds.
     pub(crate) keys: u64,
-    /// Which server of a cluster it is; nothing where there is only one.
-    pub(crate) node: Vec<u8>,
+    /// Which run of which server it was.
+    pub(crate) run: Vec<u8>,
+    /// How long no step is to be taken, in milliseconds: others may know what this server lacks.
+    pub(crate) wait: u64,
 }
 
 impl Told {
@@ -82,10 +84,10 @@ impl Told {
     /// # Errors
     /// [`StoreError::Down`] where it is not what histories say.
     pub(crate) fn parse(value: Value) -> Result<Self, StoreError> {
-        type Row = (Vec<u8>, u64, u64, u64, u64, u64, Vec<u8>);
-        let (mark, since, steps, own, here, keys, node): Row = read(value)?;
+        type Row = (Vec<u8>, u64, u64, u64, u64, u64, Vec<u8>, u64);
+        let (mark, since, steps, own, here, keys, run, wait): Row = read(value)?;
         let mark = mark.try_into().map_err(|_| strange())?;
-        Ok(Self { mark, since, steps, own, here, keys, node })
+        Ok(Self { mark, since, steps, own, here, keys, run, wait })
     }
 }
 
@@ -121,7 +123,7 @@ mod tests {
         }
         let told = |mark: &str| {
             let numbers = ["5", "1", "1", "9", "64"].map(text);
-            Value::Array([vec![text(mark)], numbers.to_vec(), vec![text("")]].concat())
+            Value::Array([vec![text(mark)], numbers.to_vec(), vec![text("r"), text("0")]].concat())
         };
         assert_eq!(Told::parse(told("12345678")).unwrap().mark, *b"12345678");
         assert!(Told::parse(told("1234567")).is_err());

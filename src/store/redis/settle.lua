@@ -1,8 +1,8 @@
--- ARGV  7 what to keep  8 the claim's nonce  9 when the server drops it
+-- ARGV  8 what to keep  9 the claim's nonce  10 when the server drops it
 
 local kept = look()
-local mine = kept and kept.nonce == ARGV[8]
+local mine = kept and kept.nonce == ARGV[9]
 if mine and kept.kind == 'e' and kept.ends > now then return changed('done') end
 if not (mine and kept.kind == 'c' and on(kept)) then return answer('lost') end
-redis.call('SET', at, ARGV[7], 'PXAT', ARGV[9])
+redis.call('SET', at, ARGV[8], 'PXAT', ARGV[10])
 return changed('done')

@@ -3,7 +3,7 @@
 -- KEYS  1 the tag's history  2 the entry
 -- ARGV  1 the history's mark  2 the most steps of it that the caller has heard of
 --       3 the caller's process  4 the most of its own steps that it has heard of
---       5 the caller's time  6 how far that may be behind the server's
+--       5 the caller's time  6 how far that may be behind the server's  7 the run of the server that it knows
 
 local history, at = KEYS[1], KEYS[2]
 local process, now = ARGV[3], tonumber(ARGV[5])
@@ -39,4 +39,6 @@ end
 if about[1] ~= ARGV[1] or steps < tonumber(ARGV[2]) or own < tonumber(ARGV[4]) then
   return answer('forgot')
 end
+-- Another server, or this one started anew: what it lacks may be known to others, who look first.
+if redis.call('INFO', 'server'):match('run_id:(%w+)') ~= ARGV[7] then return answer('moved') end
 if here - now > tonumber(ARGV[6]) then return answer('behind') end
