@@ -17,8 +17,8 @@ use crate::cli::exit::{
 use crate::clock::{SystemClock, UnixTime};
 use crate::entropy::SystemEntropy;
 use crate::keyring::{
-    DEFAULT_LONGEST_LIFE, KeyFileWriter, KeyRow, KeyState, Keyring, KeyringError, PROPAGATION,
-    RotationError, SigningAlgorithm, Step, Wanted, until,
+    DEFAULT_LONGEST_LIFE, KeyFileWriter, KeyRow, KeyState, Keyring, KeyringError, Life,
+    PROPAGATION, RotationError, SigningAlgorithm, Step, Wanted, until,
 };
 use crate::units::Period;
 
@@ -47,10 +47,8 @@ enum Command {
         /// What the signing key signs with: ES256 or EdDSA.
         #[arg(long, default_value = "ES256")]
         alg: SigningAlgorithm,
-        /// How long what the sealing key seals may live, "744h" for instance; it can only be retired that long
-        /// after it was superseded. Left out: 31 days, or the longest lifetime that is configured.
-        #[arg(long, value_parser = period)]
-        longest_life: Option<Duration>,
+        #[command(flatten)]
+        life: LifeArguments,
         /// Make the file, with keys that are in use at once: for a secret that is there before the first start.
         #[arg(long, conflicts_with_all = ["sealing_only", "signing_only"])]
         first: bool,
@@ -97,6 +95,28 @@ struct Change {
     /// Leave the file as it is and make this one: for a mounted secret. It must not be there yet.
     #[arg(long, short)]
     output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct LifeArguments {
+    /// How long what the sealing key seals may live, "744h" for instance; it can only be retired that long
+    /// after it was superseded. Left out: the longest of 31 days, what the current key is for, and the
+    /// longest lifetime that is configured.
+    #[arg(long, value_parser = period)]
+    longest_life: Option<Duration>,
+    /// Let --longest-life be less than the current key is for: no gateway is configured for longer than that.
+    #[arg(long, requires = "longest_life", conflicts_with = "first")]
+    shorter: bool,
+}
+
+impl LifeArguments {
+    fn wanted(&self) -> Life {
+        match self.longest_life {
+            None => Life::AtLeast(DEFAULT_LONGEST_LIFE),
+            Some(life) if self.shorter => Life::EvenShorter(life),
+            Some(life) => Life::Exactly(life),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -157,9 +177,7 @@ impl Change {
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let done = match arguments.command {
         Command::List { place, format } => list(place, format),
-        Command::New { change, kind, alg, longest_life, first } => {
-            new(change, &kind, alg, longest_life, first)
-        }
+        Command::New { change, kind, alg, life, first } => new(change, &kind, alg, &life, first),
         Command::Rotate { change, after, now } => {
             rotate(change, if now { None } else { Some(after) })
         }
@@ -186,12 +204,12 @@ fn new(
     change: Change,
     kind: &Kind,
     algorithm: SigningAlgorithm,
-    longest_life: Option<Duration>,
+    life: &LifeArguments,
     first: bool,
 ) -> Result<String, ExitCode> {
     let (writer, lives) = change.writer()?;
-    let life = longest_life.unwrap_or_else(|| lives.max(DEFAULT_LONGEST_LIFE));
     if first {
+        let life = life.longest_life.unwrap_or_else(|| lives.max(DEFAULT_LONGEST_LIFE));
         if life < lives {
             complain(format_args!(
                 "--longest-life is less than the longest lifetime that is configured, {}",
@@ -203,7 +221,7 @@ fn new(
         return Ok(told("made, in use", &step, &writer));
     }
     let wanted = Wanted {
-        sealing: (!kind.signing_only).then_some(life),
+        sealing: (!kind.signing_only).then(|| life.wanted()),
         signing: (!kind.sealing_only).then_some(algorithm),
     };
     let step = writer.add(&wanted, lives).map_err(|error| refused(&error))?;
@@ -292,6 +310,7 @@ fn refused(error: &RotationError) -> ExitCode {
         RotationError::NextExists { .. }
         | RotationError::NoFreeKid
         | RotationError::NoNext
+        | RotationError::Shorter { .. }
         | RotationError::TooYoung { .. }
         | RotationError::NoPrevious
         | RotationError::Needed(_)

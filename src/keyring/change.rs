@@ -44,19 +44,13 @@ impl KeyFileWriter {
         Ok(Step { changed: keys.rows(), staying: Vec::new() })
     }
 
-    /// Adds next keys, which every replica can then open and verify with. No key of the file may live less
-    /// long than `longest_life`.
+    /// Adds next keys, which every replica can then open and verify with. The sealing key must be for what
+    /// lives for `longest_life`.
     ///
     /// # Errors
     /// [`RotationError`]
     pub fn add(&self, wanted: &Wanted, longest_life: Duration) -> Result<Step, RotationError> {
-        self.change(|keys| {
-            let step = keys.add(wanted, self.clock.now(), &*self.entropy)?;
-            if wanted.sealing.is_some_and(|life| life < longest_life) {
-                Keyring::try_from(&*keys)?.lasting(longest_life)?;
-            }
-            Ok(step)
-        })
+        self.change(|keys| keys.add(wanted, longest_life, self.clock.now(), &*self.entropy))
     }
 
     /// Makes next keys current that are at least as old as `after`.

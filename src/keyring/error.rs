@@ -137,6 +137,6 @@ pub enum KeyringError {
 }
 
 /// Whole seconds: that is how the file has it.
-fn spell(length: Duration) -> String {
+pub(crate) fn spell(length: Duration) -> String {
     Period::secs(length.as_secs()).to_string()
 }

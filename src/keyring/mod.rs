@@ -26,7 +26,7 @@ pub use life::{Course, DEFAULT_LONGEST_LIFE, KeyState, LONGEST_SIGNATURE, MARGIN
 pub use live::LiveKeyring;
 pub use metrics::Metrics;
 pub use ring::{KeyRow, Keyring};
-pub use rotation::{PROPAGATION, RotationError, Step, Wanted, until};
+pub use rotation::{Life, PROPAGATION, RotationError, Step, Wanted, until};
 pub use seal::{BadSeal, Kid, NONCE_LEN, Purpose, SealKey, TAG_LEN};
 pub use sign::{PublicJwk, SigningAlgorithm, SigningKey};
 pub use watch::{EVERY, KeyFileWatch};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::entropy::Entropy;
-use crate::keyring::error::{KeyUse, KeyringError};
+use crate::keyring::error::{KeyUse, KeyringError, spell};
 use crate::keyring::file::{KeyFile, SealEntry, SignEntry};
 use crate::keyring::life::{Course, KeyState, LONGEST_SIGNATURE};
 use crate::keyring::ring::KeyRow;
@@ -25,9 +25,22 @@ pub const PROPAGATION: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// A sealing key, and how long what it seals may live.
-    pub sealing: Option<Duration>,
+    pub sealing: Option<Life>,
     /// A signing key.
     pub signing: Option<SigningAlgorithm>,
+}
+
+/// How long what a next sealing key seals may live. Gateways refuse a file with a key that is for less than
+/// they are configured for, and whoever changes the file need not know how that is. What the current key is
+/// for says enough: they have taken that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// This, or longer where the current key is for longer.
+    AtLeast(Duration),
+    /// This, which must not be less than the current key is for.
+    Exactly(Duration),
+    /// This, also where it is less.
+    EvenShorter(Duration),
 }
 
 /// Why a key file stays as it is.
@@ -78,6 +91,20 @@ pub enum RotationError {
     /// There is nothing to change to.
     #[error("there is no next key to change to: make one first (hookgate keys new)")]
     NoNext,
+    /// Gateways that go with the current key may refuse the next one.
+    #[error(
+        "the current sealing key is for what lives for up to {}, and the next one would be for {} only: \
+         a gateway that is configured for longer than that takes no such file up, and does not start with it; \
+         say --shorter if none is",
+        spell(*current),
+        spell(*wanted)
+    )]
+    Shorter {
+        /// What the current key is for.
+        current: Duration,
+        /// What was asked for.
+        wanted: Duration,
+    },
     /// Not every replica and verifier need have the next key yet.
     #[error(
         "the next {} key {kid} may become current from {from}: only then has every replica and every verifier \
@@ -144,13 +171,14 @@ pub struct Step {
 }
 
 impl KeyFile {
-    /// Adds next keys.
+    /// Adds next keys. What a sealing key seals is configured to live for `configured`, as far as is known.
     ///
     /// # Errors
-    /// `NextExists`, `NoFreeKid`, `File`.
+    /// `NextExists`, `NoFreeKid`, `Shorter`, `File`.
     pub(crate) fn add(
         &mut self,
         wanted: &Wanted,
+        configured: Duration,
         now: UnixTime,
         entropy: &dyn Entropy,
     ) -> Result<Step, RotationError> {
@@ -162,9 +190,10 @@ impl KeyFile {
             superseded: None,
             longest_life,
         };
-        if let Some(longest_life) = wanted.sealing {
+        if let Some(life) = wanted.sealing {
             without_next(&self.seal)?;
             let kid = self.free_kid().ok_or(RotationError::NoFreeKid)?;
+            let longest_life = self.settle(kid, life, configured)?;
             let entry = draw_seal_entry(kid, &course(longest_life), entropy)
                 .map_err(KeyringError::NoEntropy)?;
             changed.push(entry.row());
@@ -177,6 +206,33 @@ impl KeyFile {
             self.sign.push(entry);
         }
         Ok(Step { changed, staying: Vec::new() })
+    }
+
+    fn settle(
+        &self,
+        kid: Kid,
+        life: Life,
+        configured: Duration,
+    ) -> Result<Duration, RotationError> {
+        let current = self.current_life();
+        let (wanted, may_be_shorter) = match life {
+            Life::AtLeast(least) => (least.max(configured).max(current), false),
+            Life::Exactly(wanted) => (wanted, false),
+            Life::EvenShorter(wanted) => (wanted, true),
+        };
+        if wanted < configured {
+            let (kid, allowed) = (kid.get(), wanted);
+            Err(KeyringError::Life { kid, allowed, wanted: configured }.into())
+        } else if wanted < current && !may_be_shorter {
+            Err(RotationError::Shorter { current, wanted })
+        } else {
+            Ok(wanted)
+        }
+    }
+
+    fn current_life(&self) -> Duration {
+        let mut current = self.seal.iter().filter(|entry| entry.state == KeyState::Current);
+        current.next().map(|entry| entry.course().longest_life).unwrap_or_default()
     }
 
     /// The first free id after the current one, so that an id that was dropped comes again late.

@@ -15,7 +15,8 @@ use crate::clock::{Clock, ManualClock, UnixTime};
 use crate::entropy::SystemEntropy;
 
 const LIFE: Duration = Duration::from_secs(24 * 3600);
-const BOTH: Wanted = Wanted { sealing: Some(LIFE), signing: Some(SigningAlgorithm::EdDsa) };
+const BOTH: Wanted =
+    Wanted { sealing: Some(Life::Exactly(LIFE)), signing: Some(SigningAlgorithm::EdDsa) };
 
 struct Bench {
     _dir: tempfile::TempDir,
@@ -251,16 +252,48 @@ fn a_leaked_key_goes_at_once_but_not_while_it_is_in_use() {
 fn a_key_for_less_than_is_configured_is_not_made() {
     let bench = Bench::new();
     let before = bench.text();
-    let short = Wanted { sealing: Some(LIFE - Duration::from_secs(1)), ..BOTH };
+    let short = Wanted { sealing: Some(Life::Exactly(LIFE - Duration::from_secs(1))), ..BOTH };
     let refused = bench.writer().add(&short, LIFE).unwrap_err();
     assert!(matches!(refused, RotationError::File(KeyringError::Life { kid: 2, .. })), "{refused}");
     assert_eq!(bench.text(), before);
     // A key for longer may be made while the current one is too short: that is how one gets there.
     let long = LIFE + LIFE;
-    bench.writer().add(&Wanted { sealing: Some(long), ..BOTH }, long).unwrap();
+    bench.writer().add(&Wanted { sealing: Some(Life::Exactly(long)), ..BOTH }, long).unwrap();
     assert!(bench.ring().lasting(long).is_err());
     bench.writer().rotate(Duration::ZERO).unwrap();
     bench.ring().lasting(long).unwrap();
+}
+
+#[test]
+fn a_next_key_is_for_no_less_than_the_current_one_unless_that_is_wanted() {
+    let second = Duration::from_secs(1);
+    let table = [
+        (Life::AtLeast(second), Duration::ZERO, Some(LIFE)),
+        (Life::AtLeast(LIFE + second), Duration::ZERO, Some(LIFE + second)),
+        (Life::AtLeast(second), LIFE + second, Some(LIFE + second)),
+        (Life::Exactly(LIFE), LIFE, Some(LIFE)),
+        (Life::Exactly(LIFE - second), Duration::ZERO, None),
+        (Life::EvenShorter(LIFE - second), Duration::ZERO, Some(LIFE - second)),
+        (Life::EvenShorter(LIFE - second), LIFE - second, Some(LIFE - second)),
+    ];
+    for (life, configured, made) in table {
+        let bench = Bench::new();
+        let before = bench.text();
+        let wanted = Wanted { sealing: Some(life), signing: None };
+        match (bench.writer().add(&wanted, configured), made) {
+            (Ok(step), Some(made)) => assert_eq!(step.changed[0].course.longest_life, made),
+            (Err(refused), None) => {
+                assert!(matches!(refused, RotationError::Shorter { current: LIFE, .. }));
+                assert!(refused.to_string().contains("--shorter"), "{refused}");
+                assert_eq!(bench.text(), before);
+            }
+            (result, _) => panic!("{life:?}: {result:?}"),
+        }
+    }
+    let bench = Bench::new();
+    let short = Wanted { sealing: Some(Life::EvenShorter(second)), signing: None };
+    let refused = bench.writer().add(&short, LIFE).unwrap_err();
+    assert!(matches!(refused, RotationError::File(KeyringError::Life { .. })), "{refused}");
 }
 
 #[test]

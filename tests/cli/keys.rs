@@ -170,6 +170,35 @@ fn the_configuration_says_where_the_file_is_and_how_long_a_key_must_last() {
     assert!(complaint.contains("has no key file"), "{complaint}");
 }
 
+/// The rotation that is done on a copy of the file, away from the configuration.
+#[tokio::test]
+async fn a_copy_of_the_file_says_how_long_a_key_must_last() {
+    let home = Home::new();
+    let lives = "[[service]]\nid = \"*\"\nfeedback = { lifetime = \"1080h\" }\n";
+    let config = home.write("keys.toml", &format!("{}{lives}", home.config("http://127.0.0.1:1")));
+    let config = config.to_str().unwrap();
+    let (file, copy) = (home.path("state/keys.json"), home.path("copy.json"));
+    assert_eq!(keys(&["new", "--first"], &["--config", config]).0, 0);
+    let running = home.serve(&fs::read_to_string(config).unwrap());
+    fs::copy(&file, &copy).unwrap();
+    let on_copy = ["--file", copy.to_str().unwrap()];
+    let (code, _, complaint) = keys(&["new", "--longest-life", "1079h"], &on_copy);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("--shorter"), "{complaint}");
+    assert_eq!(keys(&["new"], &on_copy).0, 0);
+    fs::rename(&copy, &file).unwrap();
+    let taken_up = r#"hookgate_keyring_key{kind="seal",kid="2",state="next"} 1"#;
+    until(taken_up, async || running.health("/metrics").await.unwrap().1.contains(taken_up)).await;
+    let (code, _, complaint) = run(&["check", "--config", config]);
+    assert_eq!(code, 0, "{complaint}");
+
+    let shorter = ["new", "--longest-life", "1h", "--shorter", "--sealing-only"];
+    assert_eq!(keys(&["rotate", "--now"], &["--config", config]).0, 0);
+    assert_eq!(keys(&shorter, &["--config", config]).0, 78);
+    let (code, _, complaint) = keys(&shorter, &["--file", file.to_str().unwrap()]);
+    assert_eq!(code, 0, "{complaint}");
+}
+
 #[test]
 fn a_wrong_command_line_is_told() {
     let place = Place::new();
@@ -177,6 +206,7 @@ fn a_wrong_command_line_is_told() {
         &["new", "--alg", "HS256"][..],
         &["new", "--sealing-only", "--signing-only"],
         &["new", "--longest-life", "10"],
+        &["new", "--shorter"],
         &["rotate", "--now", "--after", "1m"],
         &["list", "--config", "x"],
         &["drop"],

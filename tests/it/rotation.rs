@@ -9,7 +9,7 @@ use hookgate::gateway::tokens::{
     Binding, CardIds, IdError, Kind, KnownNames, LinkTokens, Target, TokenError,
 };
 use hookgate::keyring::{
-    EVERY, KeyFileWriter, Keyring, LONGEST_SIGNATURE, LiveKeyring, MARGIN, PROPAGATION,
+    EVERY, KeyFileWriter, Keyring, LONGEST_SIGNATURE, Life, LiveKeyring, MARGIN, PROPAGATION,
     RotationError, SigningAlgorithm, Wanted,
 };
 use hookgate::names::{ClientId, HookInstance, ServiceId};
@@ -22,7 +22,8 @@ use serde_json::Value;
 use crate::harness::{Extra, NOW, SERVICE, Scene, hook_body};
 
 const LIFE: Duration = Duration::from_secs(24 * 3600);
-const BOTH: Wanted = Wanted { sealing: Some(LIFE), signing: Some(SigningAlgorithm::EdDsa) };
+const BOTH: Wanted =
+    Wanted { sealing: Some(Life::Exactly(LIFE)), signing: Some(SigningAlgorithm::EdDsa) };
 const HISTORY: Incarnation = Incarnation { mark: *b"history1", since: NOW };
 
 /// One replica's links and ids, with the keys of one version of the file.
