@@ -1,18 +1,22 @@
 //! Who may get at a key file.
 //!
-//! A file of one's own must be one's own alone: mode 0600 or 0400. One that somebody else owns may be
-//! readable by its group, because that is how a process without privileges gets at a secret that is put
-//! there for it: Kubernetes mounts secrets as root's with the pod's `fsGroup` and mode 0440, and systemd's
-//! credentials show the same mode. Nobody besides the owner may ever change it, nor the world read it.
+//! A file of one's own must be one's own alone: mode 0600 or 0400. One of root's may be readable by its
+//! group, because that is how a process without privileges gets at a secret that is put there for it:
+//! Kubernetes mounts secrets as root's with the pod's `fsGroup` and mode 0440, and systemd's credentials
+//! show the same mode. Nobody besides the owner may ever change it, nor the world read it. A third user's
+//! file is that user's to change, whatever its mode: only root reads it, who changes the files of others.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 
+const ROOT: u32 = 0;
+
 /// A file's owner, group and permission bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
-    owner: u32,
+    /// The id of the user whose file it is.
+    pub owner: u32,
     group: u32,
     /// The permission bits.
     pub mode: u32,
@@ -28,6 +32,12 @@ impl Access {
     pub const fn is_too_wide(&self, reader: u32) -> bool {
         let allowed = if self.owner == reader { 0o700 } else { 0o740 };
         self.mode & !allowed != 0
+    }
+
+    /// Whether a user owns the file who is neither `reader` nor root, and so could change it under a reader
+    /// who may not touch that user's files.
+    pub const fn is_foreign(&self, reader: u32) -> bool {
+        self.owner != reader && self.owner != ROOT && reader != ROOT
     }
 
     /// Gives a new file to the same owner and group with the same permissions.
@@ -46,6 +56,22 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_third_users_file_is_for_root_alone() {
+        let table = [
+            (1000, 1000, false),
+            (0, 1000, false),
+            (1234, 1000, true),
+            (65_534, 1000, true),
+            (0, 0, false),
+            (1234, 0, false),
+        ];
+        for (owner, reader, foreign) in table {
+            let access = Access { owner, group: reader, mode: 0o640 };
+            assert_eq!(access.is_foreign(reader), foreign, "{owner} {reader}");
+        }
+    }
 
     #[test]
     fn a_group_may_read_what_somebody_else_owns_and_nobody_may_do_more() {

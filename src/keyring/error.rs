@@ -58,6 +58,18 @@ pub enum KeyringError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The file is a third user's, who may change it.
+    #[error(
+        "the key file {} belongs to the user {owner}, who could change its keys: give it (chown) to the user \
+         that hookgate runs as",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The id of the user whose it is.
+        owner: u32,
+    },
     /// The file is not what [`crate::keyring`] writes.
     #[error("the key file {} is damaged at line {line}, column {column}", path.display())]
     Malformed {

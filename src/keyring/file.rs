@@ -134,13 +134,17 @@ impl Text {
     /// Reads an open file, provided that nobody else can. `path` is for messages.
     ///
     /// # Errors
-    /// `Read`, `Exposed`.
+    /// `Read`, `Foreign`, `Exposed`.
     pub fn read(path: &Path, mut file: &File) -> Result<Self, KeyringError> {
         let unreadable = |why| KeyringError::Read { path: path.to_owned(), why };
         // Asked of the open file, so that it cannot be swapped in between.
         let about = file.metadata().map_err(unreadable)?;
         let access = Access::of(&about);
-        if access.is_too_wide(rustix::process::geteuid().as_raw()) {
+        let reader = rustix::process::geteuid().as_raw();
+        if access.is_foreign(reader) {
+            return Err(KeyringError::Foreign { path: path.to_owned(), owner: access.owner });
+        }
+        if access.is_too_wide(reader) {
             return Err(KeyringError::Exposed { path: path.to_owned(), mode: access.mode });
         }
         // Room for all of it from the start: a buffer that grows leaves its earlier self behind.
@@ -170,7 +174,7 @@ impl KeyFile {
     /// Reads the file, or says that there is none.
     ///
     /// # Errors
-    /// `Read`, `Exposed`, `Version`, `Malformed`.
+    /// `Read`, `Foreign`, `Exposed`, `Version`, `Malformed`.
     pub fn read(path: &Path) -> Result<Option<Self>, KeyringError> {
         match File::open(path) {
             Ok(file) => Self::parse(path, &Text::read(path, &file)?).map(Some),
@@ -182,7 +186,7 @@ impl KeyFile {
     /// Reads the file, which must be there.
     ///
     /// # Errors
-    /// `Read`, `Exposed`, `Version`, `Malformed`.
+    /// `Read`, `Foreign`, `Exposed`, `Version`, `Malformed`.
     pub fn read_existing(path: &Path) -> Result<Self, KeyringError> {
         let missing =
             || KeyringError::Read { path: path.to_owned(), why: io::ErrorKind::NotFound.into() };

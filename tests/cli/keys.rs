@@ -1,13 +1,14 @@
 //! `hookgate keys`: what it prints, what it refuses, and that a gateway takes it up while it serves.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 
 use hookgate::demo::server::Server;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::home::{Home, cards, run, until};
+use crate::home::{Home, cards, hookgate, run, said, until};
 
 struct Place(TempDir);
 
@@ -113,6 +114,37 @@ fn nothing_secret_is_printed() {
             assert!(secret.len() == 43 && !printed.contains(secret));
         }
     }
+}
+
+/// A key file for a program without privileges, as those put it there who have them.
+#[test]
+fn a_program_without_privileges_reads_its_own_file_and_roots_and_no_third_users() {
+    const ME: u32 = 1000;
+    let place = Place::new();
+    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let file = place.path("keys.json");
+    if chown(&file, Some(ME), Some(ME)).is_err() {
+        // Only root may give files away and run programs as somebody else.
+        return;
+    }
+    let table = [
+        (ME, 0o600, None),
+        (ME, 0o640, Some("has mode 0640")),
+        (0, 0o440, None),
+        (0, 0o640, None),
+        (0, 0o644, Some("has mode 0644")),
+        (1234, 0o640, Some("belongs to the user 1234")),
+        (1234, 0o440, Some("belongs to the user 1234")),
+    ];
+    for (owner, mode, refused) in table {
+        chown(&file, Some(owner), Some(ME)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let mut list = hookgate(&["keys", "list", "--file", &file]);
+        let (code, _, complaint) = said(list.uid(ME).gid(ME).output().unwrap());
+        assert_eq!(code, if refused.is_some() { 78 } else { 0 }, "{owner} {mode:o}: {complaint}");
+        assert!(complaint.contains(refused.unwrap_or_default()), "{owner} {mode:o}: {complaint}");
+    }
+    assert_eq!(place.keys(&["list"]).0, 0, "root works on the files of others");
 }
 
 #[test]
