@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::keyring::error::KeyringError;
-use crate::keyring::file::{KeyFile, Text, folder_of, sweep_drafts};
+use crate::keyring::file::{KeyFile, Text, sweep_drafts};
+use crate::keyring::place::{is_mounted, open};
 use crate::keyring::ring::{Keyring, first_keys};
 use crate::keyring::rotation::{RotationError, Step, Wanted};
 use crate::keyring::sign::SigningAlgorithm;
@@ -119,10 +120,10 @@ impl KeyFileWriter {
 fn take(path: &Path) -> Result<(PathBuf, File), RotationError> {
     let unreadable = |why| KeyringError::Read { path: path.to_owned(), why };
     let target = fs::canonicalize(path).map_err(unreadable)?;
-    if is_mounted(path, &target) {
+    if is_mounted(path) {
         return Err(RotationError::Mounted { path: path.to_owned() });
     }
-    let file = File::open(&target).map_err(unreadable)?;
+    let file = open(&target)?;
     let busy = || RotationError::Busy { path: path.to_owned() };
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => busy(),
@@ -139,13 +140,4 @@ fn take(path: &Path) -> Result<(PathBuf, File), RotationError> {
 
 fn is_read_only(error: &KeyringError) -> bool {
     matches!(error, KeyringError::Write { why, .. } if why.kind() == io::ErrorKind::ReadOnlyFilesystem)
-}
-
-/// Whether the kubelet put the file there: its names are links into a folder that it swaps as a whole, and
-/// a change in there would be lost.
-fn is_mounted(path: &Path, target: &Path) -> bool {
-    let named_by_kubelet = |folder: &Path| {
-        folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(".."))
-    };
-    target.parent().is_some_and(named_by_kubelet) || folder_of(path).join("..data").exists()
 }

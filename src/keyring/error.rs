@@ -37,6 +37,12 @@ pub enum KeyringError {
         /// What the operating system says.
         why: io::Error,
     },
+    /// A folder, a pipe or a device is there.
+    #[error("the key file {} is no regular file", path.display())]
+    NoFile {
+        /// What is there.
+        path: PathBuf,
+    },
     /// The file or its directory cannot be made.
     #[error("the key file {} cannot be written: {why}", path.display())]
     Write {
@@ -57,6 +63,21 @@ pub enum KeyringError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// The same where the file is a mounted secret, whose mode is not to be changed there.
+    #[error(
+        "the key file {} has mode {mode:04o}: others than its owner can get at it; it is a mounted secret, so \
+         set {} and start the pod anew",
+        path.display(),
+        volume(*is_own)
+    )]
+    ExposedMount {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Whether this process owns it.
+        is_own: bool,
     },
     /// The file is a third user's, who may change it.
     #[error(
@@ -146,6 +167,15 @@ pub enum KeyringError {
     /// The cryptographic library refused to work.
     #[error("the cryptographic library refused to derive a key")]
     Crypto,
+}
+
+/// How a volume must be mounted for this process.
+const fn volume(is_own: bool) -> &'static str {
+    if is_own {
+        "defaultMode: 0400 on its volume, and no fsGroup for the pod (which runs as the file's owner),"
+    } else {
+        "fsGroup in the pod's securityContext and defaultMode: 0440 on its volume,"
+    }
 }
 
 /// Whole seconds: that is how the file has it.

@@ -13,6 +13,7 @@ use crate::entropy::{Entropy, draw};
 use crate::keyring::access::Access;
 use crate::keyring::error::KeyringError;
 use crate::keyring::life::{DEFAULT_LONGEST_LIFE, KeyState};
+use crate::keyring::place::{folder_of, is_mounted, open};
 
 const VERSION: u64 = 1;
 const MOST_BYTES: u64 = 1 << 20;
@@ -134,7 +135,7 @@ impl Text {
     /// Reads an open file, provided that nobody else can. `path` is for messages.
     ///
     /// # Errors
-    /// `Read`, `Foreign`, `Exposed`.
+    /// `Read`, `Foreign`, `Exposed`, `ExposedMount`.
     pub fn read(path: &Path, mut file: &File) -> Result<Self, KeyringError> {
         let unreadable = |why| KeyringError::Read { path: path.to_owned(), why };
         // Asked of the open file, so that it cannot be swapped in between.
@@ -145,7 +146,12 @@ impl Text {
             return Err(KeyringError::Foreign { path: path.to_owned(), owner: access.owner });
         }
         if access.is_too_wide(reader) {
-            return Err(KeyringError::Exposed { path: path.to_owned(), mode: access.mode });
+            let (path, mode, is_own) = (path.to_owned(), access.mode, access.owner == reader);
+            return Err(if is_mounted(&path) {
+                KeyringError::ExposedMount { path, mode, is_own }
+            } else {
+                KeyringError::Exposed { path, mode }
+            });
         }
         // Room for all of it from the start: a buffer that grows leaves its earlier self behind.
         let room = usize::try_from(about.len().min(MOST_BYTES)).unwrap_or(0).saturating_add(1);
@@ -174,19 +180,21 @@ impl KeyFile {
     /// Reads the file, or says that there is none.
     ///
     /// # Errors
-    /// `Read`, `Foreign`, `Exposed`, `Version`, `Malformed`.
+    /// `Read`, `NoFile`, `Foreign`, `Exposed`, `ExposedMount`, `Version`, `Malformed`.
     pub fn read(path: &Path) -> Result<Option<Self>, KeyringError> {
-        match File::open(path) {
+        match open(path) {
             Ok(file) => Self::parse(path, &Text::read(path, &file)?).map(Some),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(why) => Err(KeyringError::Read { path: path.to_owned(), why }),
+            Err(KeyringError::Read { why, .. }) if why.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
     /// Reads the file, which must be there.
     ///
     /// # Errors
-    /// `Read`, `Foreign`, `Exposed`, `Version`, `Malformed`.
+    /// `Read`, `NoFile`, `Foreign`, `Exposed`, `ExposedMount`, `Version`, `Malformed`.
     pub fn read_existing(path: &Path) -> Result<Self, KeyringError> {
         let missing =
             || KeyringError::Read { path: path.to_owned(), why: io::ErrorKind::NotFound.into() };
@@ -292,13 +300,6 @@ pub(crate) fn sweep_drafts(path: &Path) {
         if is_draft {
             let _ = fs::remove_file(entry.path());
         }
-    }
-}
-
-pub(crate) fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        Some(_) | None => PathBuf::from("."),
     }
 }
 

@@ -8,6 +8,7 @@
 mod error;
 mod life;
 mod access;
+mod place;
 mod file;
 mod seal;
 mod sign;

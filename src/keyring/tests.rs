@@ -108,6 +108,46 @@ fn a_file_that_others_can_get_at_is_refused() {
     Keyring::load(&place.path).unwrap();
 }
 
+/// As the kubelet mounts it: the file is behind a link to a folder.
+#[test]
+fn where_a_mounted_secret_is_exposed_the_volume_is_to_be_changed() {
+    let place = place();
+    create(&place);
+    let mount = place.path.with_file_name("mount");
+    fs::create_dir_all(mount.join("..1")).unwrap();
+    fs::rename(&place.path, mount.join("..1/keys.json")).unwrap();
+    symlink("..1", mount.join("..data")).unwrap();
+    symlink("..data/keys.json", mount.join("keys.json")).unwrap();
+    let file = mount.join("keys.json");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = Keyring::load(&file).unwrap_err();
+    assert!(matches!(refused, KeyringError::ExposedMount { mode: 0o644, is_own: true, .. }));
+    let told = refused.to_string();
+    assert!(told.contains("defaultMode: 0400") && !told.contains("chmod"), "{told}");
+    let others = KeyringError::ExposedMount { path: file, mode: 0o644, is_own: false }.to_string();
+    assert!(others.contains("fsGroup in") && others.contains("defaultMode: 0440"), "{others}");
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let place = place();
+    create(&place);
+    let folder = place.path.parent().unwrap();
+    let pipe = folder.join("pipe");
+    let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for path in [pipe.as_path(), folder, Path::new("/dev/null")] {
+        // In the way of a wait that nobody would end.
+        let (path, (tell, told)) = (path.to_owned(), std::sync::mpsc::channel());
+        std::thread::spawn(move || {
+            let made = Keyring::load_or_create(&path, LIFE, &SeededEntropy::new(7), &clock());
+            tell.send(made.map(drop))
+        });
+        let refused = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(matches!(refused, Err(KeyringError::NoFile { .. })), "{refused:?}");
+    }
+}
+
 #[test]
 fn a_mounted_secret_may_be_a_symbolic_link() {
     let place = place();

@@ -4,7 +4,6 @@
 //! alike: a rename over it, a link that is swapped (as the kubelet does), a file system that tells nobody.
 //! A file that cannot be used is refused as a whole, and the ring from before stays.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::keyring::error::KeyringError;
 use crate::keyring::file::{KeyFile, Text};
 use crate::keyring::live::LiveKeyring;
 use crate::keyring::metrics::Metrics;
+use crate::keyring::place::open;
 use crate::keyring::ring::Keyring;
 
 /// How often the file is read. A rotation waits for minutes: this is soon enough, and costs nothing.
@@ -99,8 +99,7 @@ impl KeyFileWatch {
     }
 
     fn read(&self) -> Result<Text, KeyringError> {
-        let unreadable = |why| KeyringError::Read { path: self.path.clone(), why };
-        Text::read(&self.path, &File::open(&self.path).map_err(unreadable)?)
+        Text::read(&self.path, &open(&self.path)?)
     }
 
     fn parse(&self, text: &Text) -> Result<Keyring, KeyringError> {

@@ -116,6 +116,37 @@ fn nothing_secret_is_printed() {
     }
 }
 
+/// A Secret's volume with nothing but its name has mode 0644, and no chmod changes that.
+#[test]
+fn a_mounted_secret_that_is_exposed_is_the_volumes_matter() {
+    const ME: u32 = 1000;
+    let place = Place::new();
+    fs::create_dir(place.path("..1")).unwrap();
+    fs::rename(place.path("keys.json"), place.path("..1/keys.json")).unwrap();
+    symlink("..1", place.path("..data")).unwrap();
+    symlink("..data/keys.json", place.path("keys.json")).unwrap();
+    let file = place.path("keys.json");
+    for path in [place.path(""), place.path("..1")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, _, complaint) = place.keys(&["list"]);
+    assert_eq!(code, 78);
+    assert!(complaint.contains("defaultMode: 0400"), "{complaint}");
+    if chown(&file, Some(0), Some(ME)).is_err() {
+        return;
+    }
+    let list = || {
+        let mut list = hookgate(&["keys", "list", "--file", &file]);
+        said(list.uid(ME).gid(ME).output().unwrap())
+    };
+    let (code, _, complaint) = list();
+    assert_eq!(code, 78);
+    assert!(complaint.contains("defaultMode: 0440") && !complaint.contains("chmod"), "{complaint}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o440)).unwrap();
+    assert_eq!(list().0, 0);
+}
+
 /// A key file for a program without privileges, as those put it there who have them.
 #[test]
 fn a_program_without_privileges_reads_its_own_file_and_roots_and_no_third_users() {
