@@ -1,5 +1,6 @@
 //! Which replicas hold which keys, and whether they can read each other's links.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 /// Stands for a key without telling anything of it.
@@ -64,6 +65,8 @@ pub(crate) struct Member {
     pub(crate) instance: String,
     /// Since when it has had these keys, by Redis' clock, in milliseconds.
     pub(crate) since: u64,
+    /// Whether that is longer than one that crashed would still be listed.
+    pub(crate) seasoned: bool,
     pub(crate) keys: Keys,
 }
 
@@ -74,24 +77,29 @@ pub(crate) struct Standing {
     pub(crate) seen: usize,
     /// Those whose keys do not go with this one's.
     pub(crate) apart: usize,
-    /// Whether this one should serve: what it seals opens at more replicas than what the others seal. Of
-    /// two halves, the one whose keys were there first serves, so that a newcomer with a wrong
-    /// file never takes the service from those who have been there.
+    /// Whether this one should serve: nobody apart has more replicas on its side. Of sides that are equal
+    /// the one serves whose keys were there first. Only those count who have been there for a while, so
+    /// that newcomers with a wrong file, and the traces of crashes, never take the service from others.
     pub(crate) serves: bool,
 }
 
 /// The standing of `instance` among `members`; `None` where it is not among them.
 pub(crate) fn standing(instance: &str, members: &[Member]) -> Option<Standing> {
     let mine = members.iter().find(|member| member.instance == instance)?;
-    let (with, apart): (Vec<&Member>, Vec<&Member>) =
-        members.iter().partition(|member| member.keys.agree(&mine.keys));
-    let oldest = |side: &[&Member]| side.iter().map(|member| member.since).min();
-    let serves = match with.len().cmp(&apart.len()) {
-        std::cmp::Ordering::Greater => true,
-        std::cmp::Ordering::Equal => oldest(&with) <= oldest(&apart),
-        std::cmp::Ordering::Less => false,
-    };
+    let apart: Vec<&Member> =
+        members.iter().filter(|member| !member.keys.agree(&mine.keys)).collect();
+    let weight = weight(mine, members);
+    let serves = apart.iter().all(|other| weight >= self::weight(other, members));
     Some(Standing { seen: members.len(), apart: apart.len(), serves })
+}
+
+/// What the side of `member` counts: its seasoned replicas, then how early the first of it was there. Two
+/// sides never weigh the same: the name of that first one decides at last.
+fn weight<'all>(member: &Member, all: &'all [Member]) -> (usize, Reverse<(u64, &'all str)>) {
+    let side: Vec<&Member> = all.iter().filter(|other| other.keys.agree(&member.keys)).collect();
+    let seasoned = side.iter().filter(|member| member.seasoned).count();
+    let first = side.iter().map(|member| (member.since, member.instance.as_str())).min();
+    (seasoned, Reverse(first.unwrap_or((u64::MAX, ""))))
 }
 
 #[cfg(test)]
@@ -108,12 +116,22 @@ mod tests {
     }
 
     fn member(instance: &str, since: u64, keys: Keys) -> Member {
-        Member { instance: instance.to_owned(), since, keys }
+        Member { instance: instance.to_owned(), since, seasoned: true, keys }
+    }
+
+    /// One that has just come.
+    fn newcomer(instance: &str, since: u64, keys: Keys) -> Member {
+        Member { seasoned: false, ..member(instance, since, keys) }
     }
 
     fn stand(instance: &str, members: &[Member]) -> (usize, usize, bool) {
         let standing = standing(instance, members).unwrap();
         (standing.seen, standing.apart, standing.serves)
+    }
+
+    fn serving(members: &[Member]) -> Vec<&str> {
+        let names = members.iter().map(|member| member.instance.as_str());
+        names.filter(|name| standing(name, members).unwrap().serves).collect()
     }
 
     #[test]
@@ -130,18 +148,27 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_with_other_keys_stands_back_and_nobody_else() {
-        let mut members = vec![member("a", 5, keys(1, &[])), member("new", 9, keys(7, &[]))];
+    fn newcomers_with_other_keys_stand_back_and_nobody_else() {
+        let mut members = vec![member("a", 5, keys(1, &[])), newcomer("new", 9, keys(7, &[]))];
         assert_eq!(stand("a", &members), (2, 1, true));
         assert_eq!(stand("new", &members), (2, 1, false));
-        members.push(member("b", 20, keys(1, &[])));
-        assert_eq!(stand("b", &members), (3, 1, true));
-        assert_eq!(stand("new", &members), (3, 2, false));
-        members.push(member("c", 21, keys(7, &[])));
-        members.push(member("d", 22, keys(7, &[])));
-        assert_eq!(stand("a", &members), (5, 3, false), "most have moved on");
-        assert_eq!(stand("new", &members), (5, 2, true));
+        // Each with a file that it made for itself, or one that crashes and comes back.
+        members.push(newcomer("new2", 10, keys(8, &[])));
+        members.push(newcomer("new3", 11, keys(7, &[])));
+        members.push(newcomer("new4", 12, keys(7, &[])));
+        members.push(newcomer("b", 20, keys(1, &[])));
+        assert_eq!(serving(&members), ["a", "b"]);
+        members.iter_mut().for_each(|member| member.seasoned = true);
+        assert_eq!(serving(&members), ["new", "new3", "new4"], "most have moved on");
         assert_eq!(standing("gone", &members), None);
+    }
+
+    #[test]
+    fn of_replicas_that_all_have_other_keys_one_serves() {
+        for seasoned in [false, true] {
+            let of = |n: u8| Member { seasoned, ..member(&n.to_string(), 7, keys(n, &[])) };
+            assert_eq!(serving(&[of(2), of(1), of(3)]), ["1"]);
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::replicas::roll::Roll;
 /// How often a replica speaks up: often enough that four words may be lost.
 const EVERY: Duration = Duration::from_secs(5);
 
+const NOT_YET: &str = "replicas: keys not compared yet";
+
 /// This replica among the others.
 pub struct Replicas {
     roll: Roll,
@@ -34,6 +36,8 @@ pub struct Replicas {
     keys: Box<dyn Fn() -> Keys + Send + Sync>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    /// The keys last announced, and since when this replica has them.
+    announced: Option<(String, u64)>,
 }
 
 impl fmt::Debug for Replicas {
@@ -57,20 +61,24 @@ impl Replicas {
     ) -> Result<Self, NoEntropy> {
         metrics.expected.set(i64::from(expected));
         let instance = format!("{:016x}", u64::from_be_bytes(draw(entropy)?));
-        Ok(Self { roll: Roll::new(redis), instance, keys, clock, metrics })
+        Ok(Self { roll: Roll::new(redis), instance, keys, clock, metrics, announced: None })
     }
 
     /// Announces and compares until `stop` is cancelled, then takes its leave. Until the first
-    /// comparison the replica is not ready.
-    pub async fn run(self, readiness: Readiness, stop: CancellationToken) {
-        let mut pending = Some(readiness.register("replicas: keys not compared yet"));
+    /// comparison the replica is not ready; where Redis is away then, that is for the store to say, which
+    /// knows of clients that go on without it.
+    pub async fn run(mut self, readiness: Readiness, stop: CancellationToken) {
+        let mut pending = Some(readiness.register(NOT_YET));
         let mut known = None;
         loop {
-            let standing = self.compare().await.or(known);
-            if let Some(new) = standing.filter(|_| standing != known) {
-                tell(new);
-                pending = objection(new, &readiness);
-                known = standing;
+            match self.compare().await {
+                Some(new) if known != Some(new) => {
+                    tell(new);
+                    pending = objection(new, &readiness);
+                    known = Some(new);
+                }
+                None if known.is_none() => pending = Some(readiness.degrade(NOT_YET)),
+                Some(_) | None => {}
             }
             tokio::select! {
                 () = self.clock.sleep(EVERY) => {}
@@ -84,9 +92,13 @@ impl Replicas {
 
     /// `None` where Redis does not answer: what was known last holds, and the store's own readiness says
     /// the rest.
-    async fn compare(&self) -> Option<Standing> {
+    async fn compare(&mut self) -> Option<Standing> {
         let keys = (self.keys)().to_string();
-        let members = self.roll.announce(&self.instance, &keys).await.ok()?;
+        let since = self.announced.as_ref().filter(|(known, _)| *known == keys);
+        let since = since.map(|(_, since)| *since);
+        let members = self.roll.announce(&self.instance, &keys, since).await.ok()?;
+        let mine = members.iter().find(|member| member.instance == self.instance)?;
+        self.announced = Some((keys, mine.since));
         let standing = standing(&self.instance, &members)?;
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.metrics.seen.set(count(standing.seen));
