@@ -82,12 +82,12 @@ async fn cards_go_out_with_what_can_be_kept() {
         (Trouble::Full, 1, false, "spent-locally ids-not-recorded links-not-kept"),
         (Trouble::Unreached, 0, false, "spent-locally ids-not-recorded links-not-kept"),
         // The token, the long target and the ids' record: each answer is lost once, and asked for again.
-        (Trouble::RepliesLost { after: 0, lost: 1 }, 2, true, ""),
-        (Trouble::RepliesLost { after: 1, lost: 1 }, 2, true, ""),
-        (Trouble::RepliesLost { after: 2, lost: 1 }, 2, true, ""),
-        // Lost twice: the link goes, or the ids do.
-        (Trouble::RepliesLost { after: 1, lost: 2 }, 1, true, "links-not-kept"),
-        (Trouble::RepliesLost { after: 2, lost: 2 }, 2, false, "ids-not-recorded"),
+        (Trouble::ReplyLost { after: 0 }, 2, true, ""),
+        (Trouble::ReplyLost { after: 1 }, 2, true, ""),
+        (Trouble::ReplyLost { after: 2 }, 2, true, ""),
+        // Lost however often it is asked for: the link goes, or the ids do.
+        (Trouble::StepLost { after: 1 }, 1, true, "links-not-kept"),
+        (Trouble::StepLost { after: 2 }, 2, false, "ids-not-recorded"),
     ] {
         let what = format!("{trouble:?}");
         let scene = scene(Trouble::None, "").await;

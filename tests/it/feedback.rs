@@ -7,7 +7,7 @@ use std::time::Duration;
 use hookgate::config::Config;
 use hookgate::demo::server::{answer, json};
 use hookgate::entropy::SystemEntropy;
-use hookgate::keyring::{KeyFileWriter, Wanted};
+use hookgate::keyring::{KeyFileWriter, Life, Wanted};
 use hookgate::store::Store;
 use http::Method;
 use serde_json::Value;
@@ -449,7 +449,7 @@ impl KeyFiles {
         let entropy = Arc::new(SystemEntropy::default());
         let writer = KeyFileWriter { file: file.clone(), output: None, clock, entropy };
         let life = Duration::from_secs(31 * 24 * 3600);
-        writer.add(&Wanted { sealing: Some(life), signing: None }, life).unwrap();
+        writer.add(&Wanted { sealing: Some(Life::Exactly(life)), signing: None }, life).unwrap();
         writer.rotate(Duration::ZERO).unwrap();
         Self { before, after: std::fs::read_to_string(file).unwrap() }
     }

@@ -23,7 +23,7 @@ use crate::harness::{Extra, NOW, SERVICE, Scene, hook_body};
 
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 const BOTH: Wanted =
-    Wanted { sealing: Some(Life::Exactly(LIFE)), signing: Some(SigningAlgorithm::EdDsa) };
+    Wanted { sealing: Some(Life::EvenShorter(LIFE)), signing: Some(SigningAlgorithm::EdDsa) };
 const HISTORY: Incarnation = Incarnation { mark: *b"history1", since: NOW };
 
 /// One replica's links and ids, with the keys of one version of the file.

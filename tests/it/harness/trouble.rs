@@ -25,8 +25,10 @@ pub(crate) enum Trouble {
     Slow(Duration),
     /// What it gives back is not what was put there.
     Garbled,
-    /// It takes every step, and after so many answers so many are lost.
-    RepliesLost { after: u32, lost: u32 },
+    /// It takes every step, and after so many answers one is lost.
+    ReplyLost { after: u32 },
+    /// The same, and so is every answer to whoever asks for that step again.
+    StepLost { after: u32 },
 }
 
 impl Trouble {
@@ -38,7 +40,8 @@ impl Trouble {
             | Self::Down
             | Self::Unreached
             | Self::Garbled
-            | Self::RepliesLost { .. } => StoreError::Down("the line is cut".to_owned()),
+            | Self::ReplyLost { .. }
+            | Self::StepLost { .. } => StoreError::Down("the line is cut".to_owned()),
         }
     }
 }
@@ -55,6 +58,8 @@ pub(crate) struct TroubledStore {
     clock: ManualClock,
     trouble: Arc<Mutex<Trouble>>,
     asked: Arc<Mutex<u32>>,
+    /// The step whose answers are lost.
+    losing: Arc<Mutex<Option<Key>>>,
 }
 
 impl TroubledStore {
@@ -64,12 +69,14 @@ impl TroubledStore {
             clock: clock.clone(),
             trouble: Arc::new(Mutex::new(Trouble::None)),
             asked: Arc::default(),
+            losing: Arc::default(),
         }
     }
 
     /// From now on this is wrong with it.
     pub(crate) fn gets(&self, trouble: Trouble) {
         *self.trouble.lock().unwrap() = trouble;
+        *self.losing.lock().unwrap() = None;
     }
 
     /// The store behind the line, as another replica meets it.
@@ -92,7 +99,10 @@ impl TroubledStore {
         *self.asked.lock().unwrap() += 1;
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
-            Trouble::None | Trouble::Garbled | Trouble::RepliesLost { .. } => Ok(()),
+            Trouble::None
+            | Trouble::Garbled
+            | Trouble::ReplyLost { .. }
+            | Trouble::StepLost { .. } => Ok(()),
             Trouble::Slow(by) => {
                 self.clock.advance(by);
                 Ok(())
@@ -104,15 +114,29 @@ impl TroubledStore {
     }
 
     /// The way back.
-    fn reply<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+    fn reply<T>(&self, key: Key, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         let mut trouble = self.trouble.lock().unwrap();
-        let Trouble::RepliesLost { after, lost } = *trouble else { return answer };
-        *trouble = match (after, lost) {
-            (0, 1) => Trouble::None,
-            (0, lost) => Trouble::RepliesLost { after, lost: lost - 1 },
-            (after, lost) => Trouble::RepliesLost { after: after - 1, lost },
-        };
-        if after > 0 { answer } else { Err(trouble.error()) }
+        let mut losing = self.losing.lock().unwrap();
+        let error = trouble.error();
+        match *trouble {
+            Trouble::ReplyLost { after: 0 } => *trouble = Trouble::None,
+            Trouble::StepLost { after: 0 } if *losing.get_or_insert(key) == key => {}
+            Trouble::ReplyLost { after } => {
+                *trouble = Trouble::ReplyLost { after: after - 1 };
+                return answer;
+            }
+            Trouble::StepLost { after } => {
+                *trouble = Trouble::StepLost { after: after.saturating_sub(1) };
+                return answer;
+            }
+            Trouble::None
+            | Trouble::Down
+            | Trouble::Unreached
+            | Trouble::Full
+            | Trouble::Slow(_)
+            | Trouble::Garbled => return answer,
+        }
+        Err(error)
     }
 
     async fn holds(&self, key: Key) -> bool {
@@ -130,7 +154,7 @@ impl Store for TroubledStore {
         until: UnixTime,
     ) -> Result<Insert, StoreError> {
         self.reach(!self.holds(key).await)?;
-        self.reply(self.behind().insert(key, nonce, value, until).await)
+        self.reply(key, self.behind().insert(key, nonce, value, until).await)
     }
 
     async fn get(&self, key: Key) -> Result<Option<Bytes>, StoreError> {
@@ -141,7 +165,7 @@ impl Store for TroubledStore {
         {
             *value = value.iter().map(|byte| byte ^ 0x40).collect();
         }
-        self.reply(value)
+        self.reply(key, value)
     }
 
     async fn claim(
@@ -151,7 +175,7 @@ impl Store for TroubledStore {
         lease_until: UnixTime,
     ) -> Result<Claim, StoreError> {
         self.reach(!self.holds(key).await)?;
-        self.reply(self.behind().claim(key, nonce, lease_until).await)
+        self.reply(key, self.behind().claim(key, nonce, lease_until).await)
     }
 
     async fn settle(
@@ -162,12 +186,12 @@ impl Store for TroubledStore {
         until: UnixTime,
     ) -> Result<(), StoreError> {
         self.reach(false)?;
-        self.reply(self.behind().settle(key, nonce, value, until).await)
+        self.reply(key, self.behind().settle(key, nonce, value, until).await)
     }
 
     async fn release(&self, key: Key, nonce: Nonce) -> Result<(), StoreError> {
         self.reach(false)?;
-        self.reply(self.behind().release(key, nonce).await)
+        self.reply(key, self.behind().release(key, nonce).await)
     }
 
     fn incarnation(&self) -> Result<Incarnation, StoreError> {
@@ -178,7 +202,8 @@ impl Store for TroubledStore {
             | Trouble::Full
             | Trouble::Slow(_)
             | Trouble::Garbled
-            | Trouble::RepliesLost { .. } => self.behind().incarnation(),
+            | Trouble::ReplyLost { .. }
+            | Trouble::StepLost { .. } => self.behind().incarnation(),
         }
     }
 
@@ -189,9 +214,11 @@ impl Store for TroubledStore {
     async fn ready(&self) -> Result<(), StoreError> {
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
-            Trouble::None | Trouble::Slow(_) | Trouble::Garbled | Trouble::RepliesLost { .. } => {
-                self.behind().ready().await
-            }
+            Trouble::None
+            | Trouble::Slow(_)
+            | Trouble::Garbled
+            | Trouble::ReplyLost { .. }
+            | Trouble::StepLost { .. } => self.behind().ready().await,
             Trouble::Down | Trouble::Unreached | Trouble::Full => Err(trouble.error()),
         }
     }
