@@ -129,6 +129,18 @@ pub enum KeyringError {
         /// The id.
         kid: String,
     },
+    /// A key began before it was made, or ended before it began.
+    #[error(
+        "the times of the {} key {kid:?} run backwards: put created, current_since and superseded right, each \
+         no earlier than the one before, or nobody knows when the key may go",
+        r#use.word()
+    )]
+    Times {
+        /// What it is for.
+        r#use: KeyUse,
+        /// Which one.
+        kid: String,
+    },
     /// There must be exactly one key in use.
     #[error("{found} {} keys are in the state \"current\"; exactly one must be", r#use.word())]
     Current {

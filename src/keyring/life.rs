@@ -75,6 +75,19 @@ impl Course {
         }
     }
 
+    /// The latest of its times.
+    pub fn latest(&self) -> UnixTime {
+        let later = self.current_since.into_iter().chain(self.superseded);
+        later.fold(self.created, UnixTime::max)
+    }
+
+    /// Whether it began before it was made, or ended before it began. Nobody can tell from such times when
+    /// the key may go.
+    pub fn runs_backwards(&self) -> bool {
+        let began = self.current_since.unwrap_or(self.created);
+        began < self.created || self.superseded.is_some_and(|ended| ended < began)
+    }
+
     /// Whether something that it made may be alive at `now`.
     pub fn may_be_needed(&self, now: UnixTime) -> bool {
         match self.state {
@@ -108,6 +121,26 @@ mod tests {
         assert_eq!(key.retirable_from(), Some(from));
         assert!(key.may_be_needed(from.minus(Duration::from_millis(1))));
         assert!(!key.may_be_needed(from));
+    }
+
+    #[test]
+    fn a_life_begins_before_it_ends() {
+        let (early, late) = (AT.minus(MARGIN), AT.plus(MARGIN));
+        let table = [
+            (None, None, AT, false),
+            (Some(AT), Some(AT), AT, false),
+            (None, Some(late), late, false),
+            (Some(AT), Some(late), late, false),
+            (Some(late), None, late, false),
+            (Some(early), None, AT, true),
+            (None, Some(early), AT, true),
+            (Some(late), Some(AT), late, true),
+            (Some(early), Some(late), late, true),
+        ];
+        for (current_since, superseded, latest, backwards) in table {
+            let key = Course { current_since, superseded, ..previous(None) };
+            assert_eq!((key.latest(), key.runs_backwards()), (latest, backwards), "{key:?}");
+        }
     }
 
     #[test]

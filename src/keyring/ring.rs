@@ -229,7 +229,11 @@ impl TryFrom<&KeyFile> for Keyring {
             all.iter().filter(|(_, state)| is_current(state)).map(|(mark, _)| mark.clone());
         let current = current.collect();
         let held = all.into_iter().map(|(mark, _)| mark).collect();
-        Ok(Self { seal, sign, fingerprint: Fingerprint::new(current, held) })
+        let ring = Self { seal, sign, fingerprint: Fingerprint::new(current, held) };
+        match ring.rows().into_iter().find(|row| row.course.runs_backwards()) {
+            Some(KeyRow { r#use, kid, .. }) => Err(KeyringError::Times { r#use, kid }),
+            None => Ok(ring),
+        }
     }
 }
 

@@ -244,11 +244,16 @@ impl KeyFile {
 
     /// Makes next keys current, and current ones previous.
     ///
+    /// What the file knows to have happened is not later than now, so a clock that is behind it is wrong: the
+    /// step is written down with the latest time in the file then. An earlier one would let the keys that are
+    /// previous from now on go too early.
+    ///
     /// # Errors
     /// `NoNext`, `TooYoung`.
     pub(crate) fn rotate(&mut self, now: UnixTime, after: Duration) -> Result<Step, RotationError> {
-        let mut changed = advance(&mut self.seal, now, after)?;
-        changed.extend(advance(&mut self.sign, now, after)?);
+        let latest = self.rows().iter().map(|row| row.course.latest()).fold(now, UnixTime::max);
+        let mut changed = advance(&mut self.seal, now, after, latest)?;
+        changed.extend(advance(&mut self.sign, now, after, latest)?);
         if changed.is_empty() {
             Err(RotationError::NoNext)
         } else {
@@ -334,11 +339,12 @@ fn without_next(entries: &[impl Entry]) -> Result<(), RotationError> {
     }
 }
 
-/// Nothing where there is no next key.
+/// Changes keys at `at`. Nothing where there is no next key.
 fn advance(
     entries: &mut [impl Entry],
     now: UnixTime,
     after: Duration,
+    at: UnixTime,
 ) -> Result<Vec<KeyRow>, RotationError> {
     let mut rows = entries.iter().map(Entry::row);
     let Some(next) = rows.find(|row| row.course.state == KeyState::Next) else {
@@ -351,8 +357,8 @@ fn advance(
     let mut changed = Vec::new();
     for entry in entries {
         match entry.row().course.state {
-            KeyState::Next => entry.promote(now),
-            KeyState::Current => entry.supersede(now),
+            KeyState::Next => entry.promote(at),
+            KeyState::Current => entry.supersede(at),
             KeyState::Previous => continue,
         }
         changed.push(entry.row());

@@ -155,6 +155,36 @@ fn a_key_becomes_current_when_everybody_can_have_it_and_not_before() {
 }
 
 #[test]
+fn a_clock_that_is_behind_lets_no_key_go_too_early() {
+    let bench = Bench::new();
+    let made = bench.clock.now();
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    bench.rotate();
+    let first = bench.clock.now();
+    bench.clock.advance(hours(5));
+    bench.writer().add(&BOTH, LIFE).unwrap();
+    let added = bench.clock.now();
+    let token = sealed(&bench.ring());
+    for behind in [made.minus(hours(100)), made, first, added.minus(hours(1))] {
+        let text = bench.text();
+        bench.clock.set(behind);
+        bench.writer().rotate(Duration::ZERO).unwrap();
+        let rows = bench.ring().rows();
+        assert!(rows.iter().all(|row| !row.course.runs_backwards()), "{rows:?}");
+        let row = |kid: &str| rows.iter().find(|row| row.kid == kid).unwrap().course;
+        assert_eq!((row("2").superseded, row("3").current_since), (Some(added), Some(added)));
+        // The right time again.
+        bench.clock.set(added.plus(LIFE));
+        let _ = bench.writer().retire();
+        assert!(opens(&bench.ring(), &token), "what it made last is alive");
+        bench.clock.set(added.plus(LIFE + MARGIN));
+        bench.writer().retire().unwrap();
+        assert!(!opens(&bench.ring(), &token));
+        fs::write(&bench.path, text).unwrap();
+    }
+}
+
+#[test]
 fn a_key_of_one_use_rotates_alone() {
     let bench = Bench::new();
     let before = bench.ring();
@@ -484,6 +514,10 @@ fn a_bad_file_is_refused_as_a_whole_and_told_once() {
         ("no current key", |path| {
             let text = fs::read_to_string(path).unwrap();
             fs::write(path, text.replacen("\"current\"", "\"previous\"", 1)).unwrap();
+        }),
+        ("times that run backwards", |path| {
+            let text = fs::read_to_string(path).unwrap();
+            fs::write(path, text.replacen("\"created\": 1", "\"created\": 2", 1)).unwrap();
         }),
         ("shorter lives", |path| {
             let text = fs::read_to_string(path).unwrap();

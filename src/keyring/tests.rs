@@ -266,6 +266,29 @@ fn exactly_one_key_of_a_use_is_current_and_ids_differ() {
 }
 
 #[test]
+fn times_that_run_backwards_are_refused() {
+    type Change = fn(&mut Value);
+    let cases: &[(&str, Change, bool)] = &[
+        ("as made", |_| {}, true),
+        ("used before it was made", |key| key["current_since"] = json!(1), false),
+        ("made after it was used", |key| key["created"] = json!(2_000_000_000), false),
+        ("ended before it began", |key| key["superseded"] = json!(1_795_458_490), false),
+        ("ended as it began", |key| key["superseded"] = json!(1_795_458_491), true),
+    ];
+    for (part, r#use) in [("seal", KeyUse::Seal), ("sign", KeyUse::Sign)] {
+        for (name, change, good) in cases {
+            match changed(|file| change(&mut file[part][0])) {
+                Ok(_) => assert!(good, "{part} {name}"),
+                Err(KeyringError::Times { r#use: told, .. }) if told == r#use => {
+                    assert!(!good, "{part} {name}");
+                }
+                Err(error) => panic!("{part} {name}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn an_earlier_key_opens_and_the_current_one_seals() {
     let first = place();
     let mut sealed = seal(create(&first).sealing(), b"before");
