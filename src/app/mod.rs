@@ -7,6 +7,7 @@ mod upkeep;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use url::Url;
 use crate::app::ambient::{Problems, inside, outside};
 use crate::app::state::{
     key_file_watch, live_keyring, local, open_redis, open_store, replicas, state_directory,
-    state_problems,
+    state_problems, tell_of_key_file,
 };
 use crate::app::upkeep::{leave, sweep, watch};
 use crate::body::Intake;
@@ -61,6 +62,10 @@ use crate::store::{Fullness, Repeating, Store};
 pub use ambient::{Ambient, StartError};
 pub use state::longest_life;
 
+/// How long what runs beside the calls may take to end when all calls are answered. What waits for something
+/// that does not answer must not keep the process, which would be killed later anyway.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Everything, bound and not yet serving.
 #[derive(Debug)]
 pub struct App {
@@ -78,7 +83,7 @@ pub struct App {
     deliveries: Arc<Deliveries>,
     fullness: Fullness,
     clock: Arc<dyn Clock>,
-    ready_grace: std::time::Duration,
+    ready_grace: Duration,
 }
 
 /// The steps that are made from the configuration alone.
@@ -312,7 +317,8 @@ impl App {
         ));
         tasks.spawn(sweep(Arc::clone(&self.limits), Arc::clone(&self.clock), stop.clone()));
         if let Some(key_file) = self.key_file {
-            tasks.spawn(key_file.run(stop.clone()));
+            let tell = tell_of_key_file(self.readiness.clone());
+            tasks.spawn(key_file.run(tell, stop.clone()));
         }
         if let Some(replicas) = self.replicas {
             tasks.spawn(replicas.run(self.readiness.clone(), stop.clone()));
@@ -337,9 +343,15 @@ impl App {
         self.deliveries.finish().await;
         stop.cancel();
         tasks.close();
-        tasks.wait().await;
+        ended(&tasks, LAST_WORDS).await;
         tracing::info!(?drained, "stopped");
         drained
+    }
+}
+
+async fn ended(tasks: &TaskTracker, within: Duration) {
+    if tokio::time::timeout(within, tasks.wait()).await.is_err() {
+        tracing::warn!(tasks = tasks.len(), "some work beside the calls does not end: it is left");
     }
 }
 
@@ -446,4 +458,19 @@ fn link_tokens(
     let ids: Vec<ServiceId> = services.ids().cloned().collect();
     let names = KnownNames::new(clients, ids).map_err(inside)?;
     Ok(LinkTokens::new(Arc::clone(keyring), public_url, names, Arc::clone(entropy)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_end_keeps_nobody() {
+        let tasks = TaskTracker::new();
+        tasks.spawn(std::future::pending::<()>());
+        tasks.close();
+        let ended = ended(&tasks, Duration::from_millis(1));
+        tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
+        assert_eq!(tasks.len(), 1);
+    }
 }

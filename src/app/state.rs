@@ -14,6 +14,7 @@ use crate::gateway::replay::{Local, WhenStoreDown};
 use crate::gateway::service;
 use crate::keyring;
 use crate::keyring::{KeyFileWatch, KeyState, Keyring, LiveKeyring};
+use crate::readiness::Readiness;
 use crate::redis;
 use crate::redis::Redis;
 use crate::replicas;
@@ -124,6 +125,13 @@ pub(crate) fn key_file_watch(
     let metrics = keyring::Metrics::register(registry, Arc::clone(keyring));
     let (life, clock) = (longest_life(config), Arc::clone(&ambient.clock));
     Some(KeyFileWatch::new(config.key_file()?, life, Arc::clone(keyring), clock, metrics))
+}
+
+/// Says in readiness that the key file cannot be taken up. Calls are answered as before; but this replica
+/// would not start again, and others with the same file would not either.
+pub(crate) fn tell_of_key_file(readiness: Readiness) -> impl FnMut(Option<String>) + Send {
+    let mut _told = None;
+    move |trouble| _told = trouble.map(|trouble| readiness.degrade(format!("keyring: {trouble}")))
 }
 
 /// The longest time for which this configuration has anything sealed.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use hookgate::demo::server::Server;
 use serde_json::Value;
@@ -320,4 +321,16 @@ async fn a_gateway_that_serves_takes_each_step_up() {
     fs::write(&file, good).unwrap();
     shows("hookgate_keyring_file_refused 0").await;
     assert_eq!(home.click(&link).await, 303);
+    let ready = async || running.health("/readyz").await.unwrap();
+    until("it is good again", async || !ready().await.1.contains("degraded")).await;
+
+    // Nobody will ever write to it.
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg("-m600").arg(&file).status().unwrap().success());
+    until("told in readiness", async || ready().await.1.contains("is no regular file")).await;
+    let (status, said) = ready().await;
+    assert_eq!(status, 200, "{said}");
+    assert!(said.contains(r#"{"degraded":["keyring: the key file "#), "{said}");
+    running.signal("TERM");
+    assert_eq!(running.end().0.code(), Some(0));
 }

@@ -320,4 +320,7 @@ async fn a_bad_file_changes_nothing_for_callers() {
     assert_eq!(scene.post(&scene.endpoint(), hook_body()).await.status(), 200);
     let ready = reqwest::get(format!("{}/readyz", scene.health())).await.unwrap();
     assert_eq!(ready.status(), 200);
+    let ready: Value = ready.json().await.unwrap();
+    let told = ready["degraded"][0].as_str().unwrap();
+    assert!(told.starts_with("keyring: ") && told.contains("is damaged at line 1"), "{ready}");
 }
