@@ -212,6 +212,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError::Down`] where the backend has not been reached yet.
     fn incarnation(&self) -> Result<Incarnation, StoreError>;
 
+    /// Whether that history is known to follow a forgotten one. What bears a time of issue from shortly
+    /// after its beginning may then have been used before it, by somebody whose clock is ahead. A store
+    /// that has just been made follows none; nor does one in which nothing tells of another.
+    fn has_forgotten(&self) -> bool;
+
     /// How full it is.
     fn fill(&self) -> Fill;
 

@@ -207,6 +207,11 @@ impl Store for MemoryStore {
         Ok(self.incarnation)
     }
 
+    /// It knows of nothing before this process.
+    fn has_forgotten(&self) -> bool {
+        false
+    }
+
     fn fill(&self) -> Fill {
         Fill { entries: self.entries.load(Ordering::Relaxed), capacity: self.capacity }
     }

@@ -109,6 +109,10 @@ impl Store for Repeating {
         self.store.incarnation()
     }
 
+    fn has_forgotten(&self) -> bool {
+        self.store.has_forgotten()
+    }
+
     fn fill(&self) -> Fill {
         self.store.fill()
     }
@@ -167,6 +171,9 @@ mod tests {
         }
         fn incarnation(&self) -> Result<Incarnation, StoreError> {
             down()
+        }
+        fn has_forgotten(&self) -> bool {
+            false
         }
         fn fill(&self) -> Fill {
             Fill { entries: 0, capacity: 0 }

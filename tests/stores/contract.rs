@@ -321,6 +321,7 @@ async fn a_new_store_begins_its_history_now() {
             let stand = make(1).await;
             let incarnation = stand.store.incarnation().unwrap();
             assert!(stand.began_now(incarnation.since), "{name}: {incarnation:?}");
+            assert!(!stand.store.has_forgotten(), "{name}");
             assert!(!marks.contains(&incarnation.mark), "{name}");
             marks.push(incarnation.mark);
         }

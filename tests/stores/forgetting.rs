@@ -79,6 +79,7 @@ async fn a_store_that_was_set_back_begins_a_new_history() {
             run("cp", &["-a", text(&folder), text(&aside)]);
             let store = open(&folder);
             assert_eq!(store.incarnation().unwrap(), former, "a restart forgets nothing");
+            assert!(!store.has_forgotten(), "a restart forgets nothing");
             let first = store.insert(key(100), nonce(), value(100), at(60)).await.unwrap();
             assert_eq!(first, Insert::First);
             drop(store);
@@ -91,8 +92,12 @@ async fn a_store_that_was_set_back_begins_a_new_history() {
             let now = store.incarnation().unwrap();
             assert_ne!(now.mark, former.mark, "{deed}");
             assert_eq!(now.since, at(5), "{deed}");
+            // An empty folder is what a first start finds, too.
+            let told = *deed != "all is removed";
+            assert_eq!(store.has_forgotten(), told, "{deed}");
             drop(store);
             let store = open(&folder);
+            assert_eq!(store.has_forgotten(), told, "{deed}: known after a restart too");
             assert_eq!(store.incarnation().unwrap(), now, "{deed}: the new history lasts");
         }
     }

@@ -207,6 +207,7 @@ async fn nothing_is_first_again(deed: &Deed, order: [usize; 2]) {
     .await;
     let since = replicas[0].incarnation().since;
     assert!(since.secs() > struck, "{}", deed.name);
+    assert!(replicas.iter().all(|replica| replica.store.has_forgotten()), "{}", deed.name);
     assert_ne!(replicas[0].incarnation().mark, former.mark, "{}", deed.name);
     // The new history is as good as the former.
     let token = Token { mark: Some(replicas[0].incarnation().mark), ..Token::new(1_000, former) };

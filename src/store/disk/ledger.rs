@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `about` | `"schema"` | version, 8 bytes |
 //! | `about` | `"history"` | the mark, 8 bytes; since, 8 bytes; the file's identity, 24 bytes |
+//! | `about` | `"follows"` | 1 where a forgotten history came before, 1 byte; may be missing |
 //! | `about` | `"commits"` | how many, 8 bytes |
 //! | `entries` | until, 8 bytes, and the key's digest, 32 bytes | nonce, 16 bytes; the value |
 //!
@@ -37,6 +38,10 @@ const LAST: Digest = [u8::MAX; 32];
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 const ENTRIES: TableDefinition<'_, (u64, &Digest), &[u8]> = TableDefinition::new("entries");
 
+/// The values of `"follows"`.
+const FOLLOWS: &[u8] = &[1];
+const NOTHING: &[u8] = &[0];
+
 /// What the file says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum About {
@@ -52,6 +57,8 @@ pub(crate) enum About {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct History {
     pub(crate) incarnation: Incarnation,
+    /// Whether it came after another, which was forgotten.
+    pub(crate) follows: bool,
     pub(crate) identity: Identity,
     pub(crate) commits: u64,
 }
@@ -74,11 +81,12 @@ pub(crate) fn read_about(transaction: &WriteTransaction) -> Result<About, Error>
     if schema != Some(SCHEMA) {
         return Ok(About::Foreign { schema });
     }
+    let follows = row("follows")? == FOLLOWS;
     let known = parse_history(&row("history")?).zip(parse_number(&row("commits")?));
     known.map_or_else(
         || Err(damaged("about itself")),
         |((incarnation, identity), commits)| {
-            Ok(About::Known(History { incarnation, identity, commits }))
+            Ok(About::Known(History { incarnation, follows, identity, commits }))
         },
     )
 }
@@ -90,6 +98,7 @@ pub(crate) fn write_about(transaction: &WriteTransaction, history: &History) -> 
     let row = [&mark[..], &since.millis().to_be_bytes(), &history.identity.0].concat();
     about.insert("schema", SCHEMA.to_be_bytes().as_slice())?;
     about.insert("history", row.as_slice())?;
+    about.insert("follows", if history.follows { FOLLOWS } else { NOTHING })?;
     about.insert("commits", history.commits.to_be_bytes().as_slice())?;
     Ok(())
 }

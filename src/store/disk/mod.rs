@@ -173,6 +173,10 @@ impl Store for DiskStore {
         Ok(self.shared.incarnation())
     }
 
+    fn has_forgotten(&self) -> bool {
+        self.shared.has_forgotten()
+    }
+
     fn fill(&self) -> Fill {
         Fill { entries: self.shared.entries.load(Ordering::Relaxed), capacity: self.capacity }
     }

@@ -211,9 +211,9 @@ fn continue_history(
         );
     }
     let commits = kept.as_ref().map_or(0, |history| history.commits).max(furthest);
-    let incarnation = match kept {
-        Some(history) => history.incarnation,
-        None => Incarnation { mark: draw(entropy)?, since: clock.now() },
+    let (incarnation, follows) = match kept {
+        Some(history) => (history.incarnation, history.follows),
+        None => (Incarnation { mark: draw(entropy)?, since: clock.now() }, forgot.is_some()),
     };
-    Ok(History { incarnation, identity, commits: commits.saturating_add(1) })
+    Ok(History { incarnation, follows, identity, commits: commits.saturating_add(1) })
 }

@@ -5,7 +5,7 @@
 //! what a failed commit left behind is unknown.
 
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -53,12 +53,18 @@ pub(crate) struct Shared {
     /// None while the file is closed: after a failure, until it was opened anew.
     file: RwLock<Option<File>>,
     incarnation: Mutex<Incarnation>,
+    /// Whether that one follows another.
+    forgotten: AtomicBool,
     pub(crate) entries: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn incarnation(&self) -> Incarnation {
         *self.incarnation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::Acquire)
     }
 
     /// Does `work` on the file, if it is open.
@@ -133,6 +139,7 @@ impl Writer {
         let shared = Arc::new(Shared {
             file: RwLock::new(Some(File { database, index })),
             incarnation: Mutex::new(history.incarnation),
+            forgotten: AtomicBool::new(history.follows),
             entries: AtomicU64::new(entries),
         });
         let writer = Self {
@@ -314,6 +321,8 @@ impl Writer {
     fn take_over(&mut self, opened: Opened) {
         let Opened { database, index, history, entries } = opened;
         self.commits = history.commits;
+        // First, so that nobody takes the new history for one that follows none.
+        self.shared.forgotten.store(history.follows, Ordering::Release);
         *self.shared.incarnation.lock().unwrap_or_else(PoisonError::into_inner) =
             history.incarnation;
         self.show_fill(entries);

@@ -40,6 +40,11 @@ elseif about[4] ~= run then
 end
 if here - latest >= 60000 then redis.call('HSET', history, 'latest', text(here)) end
 
+-- It came after another one: that stood here, or the caller believes in it.
+if forgotten and about[1] or believed > 0 and ARGV[1] ~= redis.call('HGET', history, 'mark') then
+  redis.call('HSET', history, 'follows', 1)
+end
+
 -- A process that has not been heard of for long is forgotten, or their counts would only add up. A history
 -- that nobody has asked for in as long ends by itself.
 if here - said >= tonumber(ARGV[11]) then
@@ -57,5 +62,6 @@ if here - said >= tonumber(ARGV[11]) then
 end
 
 local wait = math.min(math.max(moved + tonumber(ARGV[13]) - here, 0), tonumber(ARGV[13]))
-local mark = redis.call('HGET', history, 'mark')
-return {mark, text(since), steps, own, text(here), redis.call('DBSIZE'), run, text(wait)}
+local kept = redis.call('HMGET', history, 'mark', 'follows')
+local keys, follows = redis.call('DBSIZE'), tonumber(kept[2] or 0)
+return {kept[1], text(since), follows, steps, own, text(here), keys, run, text(wait)}

@@ -88,6 +88,8 @@ pub(crate) struct Known {
     nodes: Vec<Node>,
     /// One name for all of them.
     pub(crate) incarnation: Incarnation,
+    /// Whether any of them follows one that was forgotten.
+    pub(crate) follows: bool,
     /// From when on the stop watch steps are taken in them.
     pub(crate) usable_from: Duration,
     /// How many calls of this process had failed before.
@@ -127,7 +129,9 @@ impl Known {
             parts.push(Part { tag, run: told.run.clone(), usable_from, node });
         }
         let incarnation = incarnation(told);
-        Self { parts, nodes, incarnation, usable_from: Duration::ZERO, failures, evicts: None }
+        let follows = told.iter().any(|told| told.follows);
+        let usable_from = Duration::ZERO;
+        Self { parts, nodes, incarnation, follows, usable_from, failures, evicts: None }
     }
 
     /// The tag `number`.
@@ -190,7 +194,8 @@ mod tests {
 
     fn told(n: u64, node: u8) -> Told {
         let (mark, since) = (n.to_be_bytes(), 1_000 + n);
-        Told { mark, since, steps: 5, own: 2, here: 9_000, keys: 30, run: vec![node], wait: 0 }
+        let (run, follows) = (vec![node], false);
+        Told { mark, since, follows, steps: 5, own: 2, here: 9_000, keys: 30, run, wait: 0 }
     }
 
     fn fleet() -> Vec<Told> {
@@ -202,9 +207,10 @@ mod tests {
         let known = Known::new(&fleet(), None, 0, Duration::ZERO);
         assert_eq!(known.incarnation.since, UnixTime::from_millis(1_063));
         let mut other = fleet();
-        other[7] = Told { since: 5_000, ..told(700, 1) };
+        other[7] = Told { since: 5_000, follows: true, ..told(700, 1) };
         let other = Known::new(&other, Some(&known), 0, Duration::ZERO);
         assert_ne!(other.incarnation.mark, known.incarnation.mark);
+        assert!(other.follows && !known.follows);
         assert_eq!(other.incarnation.since, UnixTime::from_millis(5_000));
         for n in 0..64 {
             let same = Arc::ptr_eq(&known.part(n).unwrap().tag, &other.part(n).unwrap().tag);

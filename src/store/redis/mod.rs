@@ -204,6 +204,10 @@ impl Store for RedisStore {
         Ok(known.incarnation)
     }
 
+    fn has_forgotten(&self) -> bool {
+        self.histories.latest().is_some_and(|known| known.follows)
+    }
+
     /// Every key of Redis' database counts, whoever wrote it.
     fn fill(&self) -> Fill {
         let entries = self.histories.latest().map_or(0, |known| known.entries());

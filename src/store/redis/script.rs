@@ -66,6 +66,8 @@ pub(crate) struct Told {
     pub(crate) mark: [u8; 8],
     /// When it began, in milliseconds.
     pub(crate) since: u64,
+    /// Whether somebody knew of another one before.
+    pub(crate) follows: bool,
     pub(crate) steps: u64,
     pub(crate) own: u64,
     /// The server's time, in milliseconds.
@@ -84,10 +86,10 @@ impl Told {
     /// # Errors
     /// [`StoreError::Down`] where it is not what histories say.
     pub(crate) fn parse(value: Value) -> Result<Self, StoreError> {
-        type Row = (Vec<u8>, u64, u64, u64, u64, u64, Vec<u8>, u64);
-        let (mark, since, steps, own, here, keys, run, wait): Row = read(value)?;
+        type Row = (Vec<u8>, u64, bool, u64, u64, u64, u64, Vec<u8>, u64);
+        let (mark, since, follows, steps, own, here, keys, run, wait): Row = read(value)?;
         let mark = mark.try_into().map_err(|_| strange())?;
-        Ok(Self { mark, since, steps, own, here, keys, run, wait })
+        Ok(Self { mark, since, follows, steps, own, here, keys, run, wait })
     }
 }
 
@@ -122,7 +124,7 @@ mod tests {
             assert!(Told::parse(bad.clone()).is_err(), "{bad:?}");
         }
         let told = |mark: &str| {
-            let numbers = ["5", "1", "1", "9", "64"].map(text);
+            let numbers = ["5", "0", "1", "1", "9", "64"].map(text);
             Value::Array([vec![text(mark)], numbers.to_vec(), vec![text("r"), text("0")]].concat())
         };
         assert_eq!(Told::parse(told("12345678")).unwrap().mark, *b"12345678");

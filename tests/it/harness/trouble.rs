@@ -207,6 +207,10 @@ impl Store for TroubledStore {
         }
     }
 
+    fn has_forgotten(&self) -> bool {
+        self.behind().has_forgotten()
+    }
+
     fn fill(&self) -> Fill {
         self.behind().fill()
     }
