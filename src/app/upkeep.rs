@@ -25,7 +25,7 @@ pub(crate) async fn leave(
 }
 
 /// Looks after the store now and then: tells in readiness what is wrong with it and in the log how full
-/// it is, and hands over to it what it has missed.
+/// it is, and hands over to it what it has missed: for the last time when every call is answered.
 ///
 /// A store that does not answer makes this replica unready, so that one with a broken line of its own gets
 /// no calls. It stays ready where a client goes on without the store, and where the store is full: every
@@ -59,9 +59,10 @@ pub(crate) async fn watch(
         fullness.look();
         tokio::select! {
             () = clock.sleep(EVERY) => {}
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
         }
     }
+    local.leave(store.as_ref()).await;
 }
 
 /// Limits forget addresses that have been quiet.

@@ -71,12 +71,7 @@ impl Entry {
         let body = self.intake.read(&parts.headers, body).await?;
         let url = format!("{}{}", self.base, parts.uri.path());
         let caller = self.replay.spend(way, admitted, (&parts.method, &url), &body).await?;
-        if caller.is_repeated() {
-            record.observed.push("replayed");
-        }
-        if caller.is_known_here_alone() {
-            record.observed.push("spent-locally");
-        }
+        record.observed.extend(caller.observed());
         Ok((caller, body))
     }
 

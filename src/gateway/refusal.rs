@@ -141,6 +141,10 @@ impl Refusal {
             | Self::Replay(ReplayError::Store(StoreError::Late)) => {
                 say(StatusCode::UNAUTHORIZED, "unauthorized")
             }
+            Self::Replay(ReplayError::Unknown { wait }) => {
+                let secs = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(LATER);
+                say(StatusCode::SERVICE_UNAVAILABLE, "store").retry_after(secs.max(SOON))
+            }
             Self::Replay(ReplayError::Store(error))
             | Self::Unanswered { error, .. }
             | Self::Store(error) => store(error),
@@ -233,6 +237,7 @@ impl Refusal {
             Self::Body(BodyError::Overloaded) => "bytes-held",
             Self::Replay(ReplayError::Replayed) => "replayed",
             Self::Replay(ReplayError::Forgotten) => "forgotten",
+            Self::Replay(ReplayError::Unknown { .. }) => "use-unknown",
             Self::Replay(ReplayError::Store(StoreError::Late)) => "expired",
             Self::Replay(ReplayError::Store(error))
             | Self::Unanswered { error, .. }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use hookgate::clock::Clock;
 use hookgate::demo::server::json;
 use hookgate::store::{Key, Namespace, Store};
 use serde_json::Value;
@@ -24,7 +25,16 @@ const OTHER_INSTANCE: &str = "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea";
 async fn scene(trouble: Trouble, client: &str) -> Scene {
     let tables = format!("{NO_LIMITS}[discovery]\nmode = \"authenticated\"\n");
     let client = format!("when_store_down = \"local\"\n{client}");
-    Scene::new(&Extra { trouble: Some(trouble), tables, client, ..Extra::default() }).await
+    let scene =
+        Scene::new(&Extra { trouble: Some(trouble), tables, client, ..Extra::default() }).await;
+    scene.outlast_the_skew();
+    scene
+}
+
+/// A token whose maker's clock is ahead by so many seconds.
+fn ahead(scene: &Scene, secs: u64) -> String {
+    let iat = scene.clock.now().secs() + secs;
+    scene.token_with(&scene.endpoint(), |claims| claims["iat"] = iat.into())
 }
 
 async fn bring(scene: &Scene, token: &str) -> reqwest::Response {
@@ -240,6 +250,7 @@ async fn only_this_client_goes_on() {
         ..Extra::default()
     };
     let scene = Scene::new(&extra).await;
+    scene.outlast_the_skew();
     let token = careful.token(&scene, &scene.endpoint());
     refused(bring(&scene, &token).await, DOWN, "the other client").await;
     assert_eq!(scene.post(&scene.endpoint(), hook_body()).await.status(), 200);
@@ -247,20 +258,121 @@ async fn only_this_client_goes_on() {
     assert_eq!(bring(&scene, &token).await.status(), 200, "and its token is still good");
 }
 
-/// A replica that was just started cannot know what its predecessor let pass.
+/// A replica that was just started cannot know what its predecessor let pass; and what that had told the
+/// store may have been issued by a clock that is ahead by all of the skew.
 #[tokio::test]
-async fn after_a_restart_only_what_was_issued_since_goes_on() {
-    let mut scene = scene(Trouble::Down, "").await;
-    let (spent, kept) = (scene.token(&scene.endpoint()), scene.token(&scene.endpoint()));
-    assert_eq!(bring(&scene, &spent).await.status(), 200);
+async fn after_a_restart_only_what_was_surely_issued_since_goes_on() {
+    let mut scene = scene(Trouble::None, "").await;
+    let (spent, kept) = (ahead(&scene, 25), ahead(&scene, 0));
+    assert_eq!(bring(&scene, &spent).await.status(), 200, "the store takes it");
+    scene.store().gets(Trouble::Down);
     scene.stop().await;
     scene.advance(Duration::from_secs(2));
     scene.start().await;
-    for token in [&spent, &kept] {
-        refused(bring(&scene, token).await, DOWN, "from before").await;
+    for token in [&spent, &kept, &ahead(&scene, 0), &ahead(&scene, 5)] {
+        refused(bring(&scene, token).await, DOWN, "perhaps from before").await;
     }
-    let token = scene.token(&scene.endpoint());
-    went_on(bring(&scene, &token).await, "spent-locally", "issued since").await;
+    scene.advance(Duration::from_secs(29));
+    refused(bring(&scene, &spent).await, DOWN, "it is as old as it was").await;
+    went_on(bring(&scene, &ahead(&scene, 1)).await, "spent-locally", "issued since").await;
+}
+
+/// Whoever is killed while the store is away takes with him what he let pass.
+#[tokio::test]
+async fn a_token_from_the_trouble_does_not_come_back_by_a_restart() {
+    let unknown = outcome(503, "store", "use-unknown");
+    for (trouble, down) in TROUBLES {
+        let what = format!("{trouble:?}");
+        let mut scene = scene(trouble, "").await;
+        let spent = [ahead(&scene, 0), ahead(&scene, 5)];
+        for token in &spent {
+            went_on(bring(&scene, token).await, "spent-locally", &what).await;
+        }
+        refused(bring(&scene, &ahead(&scene, 6)).await, down, "nobody could tell later").await;
+        // It can tell nobody, as if it had been killed.
+        scene.stop().await;
+        scene.store().gets(Trouble::None);
+        scene.advance(Duration::from_secs(1));
+        scene.start().await;
+        let feedback = scene.post_with(&scene.feedback(), &spent[0], "{\"feedback\":[]}").await;
+        refused(feedback, unknown, &what).await;
+        for (token, wait) in spent.iter().zip(["6", "1"]) {
+            let response = bring(&scene, token).await;
+            assert_eq!(response.headers()["retry-after"], wait, "{what}");
+            refused(response, unknown, &what).await;
+        }
+        scene.advance(Duration::from_secs(5));
+        refused(bring(&scene, &spent[0]).await, unknown, "it is as old as it was").await;
+        assert_eq!(bring(&scene, &ahead(&scene, 0)).await.status(), 200, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_in_good_order_tells_the_store_first() {
+    for (trouble, _) in TROUBLES {
+        let what = format!("{trouble:?}");
+        let mut scene = scene(trouble, "").await;
+        let token = ahead(&scene, 0);
+        assert_eq!(bring(&scene, &token).await.status(), 200, "{what}");
+        // The store is back, and nobody has looked since.
+        scene.store().gets(Trouble::None);
+        scene.stop().await;
+        scene.start().await;
+        refused(bring(&scene, &token).await, REPLAYED, &what).await;
+    }
+}
+
+/// What a restart costs with a store that is well: nothing but a new token, and only those who go on
+/// without it.
+#[tokio::test]
+async fn a_restart_keeps_nobody_waiting_for_long() {
+    let careful = Ehr::new("careful");
+    let client = "when_store_down = \"local\"".to_owned();
+    let trouble = Some(Trouble::None);
+    let extra = Extra { trouble, client, lists: careful.inline(""), ..Extra::default() };
+    let mut scene = Scene::new(&extra).await;
+    scene.advance(Duration::from_secs(60));
+    let [spent, kept] = [(); 2].map(|()| ahead(&scene, 0));
+    let others = careful.token(&scene, &scene.endpoint());
+    assert_eq!(bring(&scene, &spent).await.status(), 200);
+    scene.stop().await;
+    scene.start().await;
+    assert_eq!(bring(&scene, &others).await.status(), 200, "it never goes on without the store");
+    refused(bring(&scene, &spent).await, REPLAYED, "the store knows it").await;
+    let response = bring(&scene, &kept).await;
+    assert_eq!(response.headers()["retry-after"], "5");
+    refused(response, outcome(503, "store", "use-unknown"), "issued before").await;
+    scene.advance(Duration::from_secs(5));
+    assert_eq!(bring(&scene, &ahead(&scene, 0)).await.status(), 200);
+    scene.stop().await;
+    scene.reconfigure("when_store_down = \"local\"", "");
+    scene.start().await;
+    assert_eq!(bring(&scene, &kept).await.status(), 200, "it had not been used up");
+}
+
+#[tokio::test]
+async fn observing_says_what_nobody_knows_and_remembers_from_then_on() {
+    let mut scene = scene(Trouble::Down, "replay = \"observe\"").await;
+    let [one, two] = [(); 2].map(|()| ahead(&scene, 0));
+    went_on(bring(&scene, &one).await, "spent-locally", "known").await;
+    scene.stop().await;
+    scene.start().await;
+    for (token, observed) in [
+        (&one, "use-unknown spent-locally"),
+        (&one, "replayed spent-locally"),
+        (&ahead(&scene, 25), "use-unknown spent-locally"),
+    ] {
+        went_on(bring(&scene, token).await, observed, "in the trouble").await;
+    }
+    scene.advance(Duration::from_secs(6));
+    let early = bring(&scene, &ahead(&scene, 30)).await;
+    let line = logged_once(&request_id(&early), "a token that is surely from this process");
+    assert!(!line["observed"].as_str().unwrap().contains("use-unknown"), "{line}");
+    scene.stop().await;
+    scene.store().gets(Trouble::None);
+    scene.start().await;
+    went_on(bring(&scene, &two).await, "use-unknown", "the store knows nothing").await;
+    went_on(bring(&scene, &two).await, "replayed", "now it does").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

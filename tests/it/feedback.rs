@@ -400,6 +400,7 @@ async fn a_store_that_forgot_knows_no_ids_although_their_key_is_held() {
     scene.stop().await;
     std::fs::remove_file(scene.directory().join("state/state.redb")).unwrap();
     scene.start().await;
+    scene.outlast_the_skew();
     refused_as(scene.report(body_of(&[overridden(&ids.card)])).await, 410, "id-gone").await;
     assert!(scene.reports().is_empty());
 }

@@ -388,6 +388,7 @@ async fn a_state_file_that_was_removed_ends_links_although_their_key_is_held() {
         gone(&scene.click(link).header("cookie", &mark).send().await.unwrap());
     }
     assert_eq!(scene.refused("open", "link-forgotten").await, 2);
+    scene.outlast_the_skew();
     let link = scene.link().await;
     opened(&scene.click(&link).send().await.unwrap(), TARGET);
     gone(&scene.click(&link).send().await.unwrap());
@@ -557,6 +558,7 @@ async fn forged_expired_spent_and_forgotten_look_the_same() {
     scene.stop().await;
     std::fs::remove_file(scene.directory().join("state/state.redb")).unwrap();
     scene.start().await;
+    scene.outlast_the_skew();
     let spent = scene.link().await;
     opened(&scene.click(&spent).send().await.unwrap(), TARGET);
     let fresh = scene.link().await;

@@ -9,8 +9,8 @@ use crate::harness::{Extra, KID, Scene, hook_body};
 
 /// A gateway that has met everything that it counts.
 async fn after_some_of_everything() -> Scene {
-    let scene =
-        Scene::new(&Extra { client: "replay = \"observe\"".to_owned(), ..Extra::default() }).await;
+    let client = "replay = \"observe\"\nwhen_store_down = \"local\"".to_owned();
+    let scene = Scene::new(&Extra { client, ..Extra::default() }).await;
     scene.cards().await;
     let url = scene.endpoint();
     let token = scene.token(&url);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use hookgate::clock::Clock;
 use hookgate::demo::server::json;
 use serde_json::Value;
 
@@ -189,6 +190,54 @@ async fn in_memory_a_restart_refuses_what_was_issued_before_it() {
     }
     assert_eq!(bring(&scene, &scene.token(&scene.endpoint())).await.status(), 200);
     assert_eq!(scene.service.arrivals().len(), 2);
+}
+
+/// A clock that is ahead has its tokens say a later time than that of their use.
+#[tokio::test]
+async fn what_was_used_before_the_store_forgot_does_not_come_back_by_a_clock_that_is_ahead() {
+    let mut scene = Scene::new(&Extra { disk: true, ..Extra::default() }).await;
+    let ahead = |scene: &Scene, secs: u64| {
+        scene.token_with(&scene.endpoint(), |claims| {
+            claims["iat"] = (scene.clock.now().secs() + secs).into();
+        })
+    };
+    let spent = ahead(&scene, 25);
+    assert_eq!(bring(&scene, &spent).await.status(), 200, "a store that never was forgets nothing");
+    scene.stop().await;
+    std::fs::remove_file(scene.directory().join("state/state.redb")).unwrap();
+    for _ in 0..2 {
+        scene.advance(Duration::from_secs(1));
+        // The second time it goes on from what it has become.
+        scene.start().await;
+        for (token, wait) in [(spent.clone(), 6), (ahead(&scene, 0), 30)] {
+            let response = bring(&scene, &token).await;
+            let told = response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap();
+            assert!((wait - 1..=wait).contains(&told), "{told}: it must have been issued later");
+            refused(response, outcome(503, "store", "use-unknown"), "issued since").await;
+        }
+        assert_eq!(bring(&scene, &ahead(&scene, 30)).await.status(), 200, "surely made since");
+        scene.stop().await;
+    }
+    scene.advance(Duration::from_secs(29));
+    scene.start().await;
+    assert_eq!(bring(&scene, &ahead(&scene, 0)).await.status(), 200);
+    refused(bring(&scene, &spent).await, outcome(503, "store", "use-unknown"), "as ever").await;
+    assert_eq!(scene.service.arrivals().len(), 4);
+}
+
+#[tokio::test]
+async fn observing_says_what_was_forgotten_and_remembers_it_from_then_on() {
+    let mut scene = scene("replay = \"observe\"").await;
+    let token = scene.token(&scene.endpoint());
+    assert_eq!(bring(&scene, &token).await.status(), 200);
+    scene.stop().await;
+    scene.advance(Duration::from_secs(1));
+    scene.start().await;
+    for expected in ["forgotten", "replayed", "replayed"] {
+        let response = bring(&scene, &token).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(logged_once(&request_id(&response), "observed")["observed"], expected);
+    }
 }
 
 #[tokio::test]

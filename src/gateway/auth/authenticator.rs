@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use prometheus_client::registry::Registry;
@@ -54,6 +55,7 @@ pub struct Verified {
     issued_at: UnixTime,
     expires_at: UnixTime,
     keep_until: UnixTime,
+    skew: Duration,
     replay: ReplayMode,
     audience_rule: AudienceRule,
     kid: Arc<str>,
@@ -139,6 +141,7 @@ impl Authenticator {
         Ok(Verified {
             client: client.id.clone(),
             keep_until: claims.expires_at.plus(client.skew),
+            skew: client.skew,
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
             jti: claims.jti.into_owned(),
@@ -279,6 +282,11 @@ impl Verified {
     /// Until when its `jti` must be remembered: `exp` and the client's skew.
     pub const fn keep_until(&self) -> UnixTime {
         self.keep_until
+    }
+
+    /// How far its client's clock may be off: by so much it may have been used before its `iat`.
+    pub const fn clock_skew(&self) -> Duration {
+        self.skew
     }
 
     /// What happens if it was used before.

@@ -8,9 +8,11 @@
 
 mod settings;
 mod token;
+mod share;
 mod local;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -32,15 +34,7 @@ pub use crate::gateway::replay::settings::{ClientSettings, WhenStoreDown};
 #[derive(Debug)]
 pub struct Caller {
     verified: Verified,
-    repeated: bool,
-    kept: Kept,
-}
-
-/// Who knows that a token was used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    Everywhere,
-    Here,
+    observed: Vec<&'static str>,
 }
 
 impl Caller {
@@ -59,14 +53,10 @@ impl Caller {
         self.verified.tenant()
     }
 
-    /// Whether the token had been used before, and the client's mode lets that pass.
-    pub const fn is_repeated(&self) -> bool {
-        self.repeated
-    }
-
-    /// Whether nobody but this replica knows that the token was used, because the store is away.
-    pub fn is_known_here_alone(&self) -> bool {
-        self.kept == Kept::Here
+    /// What is not as it should be with the spending of its token, and let pass: the reasons for log and
+    /// metric.
+    pub fn observed(&self) -> &[&'static str] {
+        &self.observed
     }
 }
 
@@ -79,12 +69,26 @@ pub enum ReplayError {
     /// It was issued before the store began to remember: nobody knows whether it was used.
     #[error("the token is older than the store's memory")]
     Forgotten,
+    /// It was issued so shortly after memory began, and by a clock that may be so far ahead, that it
+    /// may have been used before: nobody knows.
+    #[error("the token may be older than what is remembered")]
+    Unknown {
+        /// How much later a token must be issued to be known.
+        wait: Duration,
+    },
     /// The store cannot say.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No nonce could be drawn.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
+}
+
+/// Whether what is remembered reaches back to the first moment at which a token can have been used.
+enum Reach {
+    Whole,
+    Forgotten,
+    Unknown { wait: Duration },
 }
 
 /// Spends tokens.
@@ -125,23 +129,22 @@ impl Replay {
                 ReplayMode::SameRequest => fingerprint(method, url, body),
             },
             issued_at: verified.issued_at(),
+            skew: verified.clock_skew(),
             until: verified.keep_until(),
         };
-        let (used, kept) = match self.first_use(way, &verified, &token).await {
-            Err(ReplayError::Forgotten) if mode == ReplayMode::Observe => {
-                (Use::First, Kept::Everywhere)
+        let mut observed = Vec::new();
+        let used = self.first_use(way, &verified, &token, &mut observed).await?;
+        match (used, mode) {
+            (Use::First, _) => {}
+            (Use::Again(first), ReplayMode::SameRequest) if first == token.request => {
+                observed.push("replayed");
             }
-            other => other?,
-        };
-        let repeated = match (used, mode) {
-            (Use::First, _) => false,
-            (Use::Again(first), ReplayMode::SameRequest) if first == token.request => true,
-            (Use::Again(_), ReplayMode::Observe) => true,
+            (Use::Again(_), ReplayMode::Observe) => observed.push("replayed"),
             (Use::Again(_), ReplayMode::Reject | ReplayMode::SameRequest) => {
                 return Err(ReplayError::Replayed);
             }
-        };
-        Ok(Caller { verified, repeated, kept })
+        }
+        Ok(Caller { verified, observed })
     }
 
     async fn first_use(
@@ -149,40 +152,111 @@ impl Replay {
         way: &Way,
         verified: &Verified,
         token: &Token,
-    ) -> Result<(Use, Kept), ReplayError> {
-        let local = self.local.is_for(verified.client());
-        match self.in_store(token).await {
-            Ok(said) if local => Ok((self.local.confirm(token, said).await?, Kept::Everywhere)),
-            Ok(said) => Ok((said, Kept::Everywhere)),
+        observed: &mut Vec<&'static str>,
+    ) -> Result<Use, ReplayError> {
+        let (client, mode) = (verified.client(), verified.replay());
+        match self.in_store(client, mode, token, observed).await {
             // A full store is one that cannot take the token, as one that is down: the clinician goes
             // without cards in both.
             Err(ReplayError::Store(trouble @ (StoreError::Down(_) | StoreError::Full)))
-                if local && needs_no_store(way) =>
+                if self.local.is_for(client) && needs_no_store(way) =>
             {
-                match self.local.spend(token, trouble).await {
-                    // Whom replay is only observed for is not refused because nobody can observe it.
-                    Err(StoreError::Down(_) | StoreError::Full)
-                        if verified.replay() == ReplayMode::Observe =>
-                    {
-                        Ok((Use::First, Kept::Here))
-                    }
-                    used => Ok((used?, Kept::Here)),
-                }
+                self.alone(client, mode, token, trouble, observed).await
             }
-            Err(error) => Err(error),
+            used => used,
         }
     }
 
-    async fn in_store(&self, token: &Token) -> Result<Use, ReplayError> {
-        // Whole seconds: `iat` has no finer ones, and a token of the first second is not older.
-        if token.issued_at.secs() < self.store.incarnation()?.since.secs() {
-            return Err(ReplayError::Forgotten);
+    async fn in_store(
+        &self,
+        client: &ClientId,
+        mode: ReplayMode,
+        token: &Token,
+        observed: &mut Vec<&'static str>,
+    ) -> Result<Use, ReplayError> {
+        match (self.reach(client, token)?, mode) {
+            (Reach::Whole, _) => self.insert(client, token).await,
+            (Reach::Forgotten, ReplayMode::Reject | ReplayMode::SameRequest) => {
+                Err(ReplayError::Forgotten)
+            }
+            (Reach::Unknown { wait }, ReplayMode::Reject | ReplayMode::SameRequest) => {
+                // It is only looked at: who is told to come again has not used it up.
+                let known = self.store.get(token.key).await?;
+                known.map(Use::Again).ok_or(ReplayError::Unknown { wait })
+            }
+            // Whom replay is only observed for is not refused; the token is remembered from now on.
+            (Reach::Forgotten, ReplayMode::Observe) => {
+                let used = self.insert(client, token).await?;
+                if used == Use::First {
+                    observed.push("forgotten");
+                }
+                Ok(used)
+            }
+            (Reach::Unknown { .. }, ReplayMode::Observe) => {
+                let used = self.insert(client, token).await?;
+                if used == Use::First {
+                    observed.push("use-unknown");
+                }
+                Ok(used)
+            }
         }
+    }
+
+    fn reach(&self, client: &ClientId, token: &Token) -> Result<Reach, StoreError> {
+        let since = self.store.incarnation()?.since;
+        // Whole seconds: `iat` has no finer ones, and a token of the first second is not older.
+        if token.issued_at.secs() < since.secs() {
+            return Ok(Reach::Forgotten);
+        }
+        // Where nothing tells of a former history there was none, as far as anybody knows: a first start
+        // keeps nobody waiting.
+        let store = self.store.has_forgotten().then(|| since.plus(token.skew));
+        let known_from = store.max(self.local.vouches_from(client, token));
+        Ok(match known_from {
+            Some(from) if token.issued_at < from => {
+                Reach::Unknown { wait: from.since(token.issued_at) }
+            }
+            Some(_) | None => Reach::Whole,
+        })
+    }
+
+    async fn insert(&self, client: &ClientId, token: &Token) -> Result<Use, ReplayError> {
         let request = token.request.clone();
-        Ok(match self.store.insert(token.key, token.nonce, request, token.until).await? {
+        let said = match self.store.insert(token.key, token.nonce, request, token.until).await? {
             Insert::First => Use::First,
             Insert::Held(first) => Use::Again(first),
-        })
+        };
+        Ok(self.local.confirm(client, token, said).await?)
+    }
+
+    /// Spends it at this replica alone.
+    async fn alone(
+        &self,
+        client: &ClientId,
+        mode: ReplayMode,
+        token: &Token,
+        trouble: StoreError,
+        observed: &mut Vec<&'static str>,
+    ) -> Result<Use, ReplayError> {
+        let used = match self.local.spend(client, token, trouble).await {
+            // Whom replay is only observed for is not refused because nobody can observe it.
+            Err(trouble @ (StoreError::Down(_) | StoreError::Full))
+                if mode == ReplayMode::Observe =>
+            {
+                let known = self.local.covers(client, token);
+                let Some(used) = self.local.note(client, token, &trouble).await? else {
+                    observed.push("token-not-recorded");
+                    return Ok(Use::First);
+                };
+                if used == Use::First && !known {
+                    observed.push("use-unknown");
+                }
+                used
+            }
+            used => used?,
+        };
+        observed.push("spent-locally");
+        Ok(used)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A token that is about to be spent, and what a memory says about it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::clock::UnixTime;
@@ -16,6 +18,8 @@ pub struct Token {
     pub request: Bytes,
     /// Its `iat`.
     pub issued_at: UnixTime,
+    /// How long before its `iat` it may have been used: by so much its client's clock may be ahead.
+    pub skew: Duration,
     /// From when on it is refused as expired, and need not be remembered.
     pub until: UnixTime,
 }
