@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hookgate::clock::{Clock, ManualClock, SystemClock, UnixTime};
 use hookgate::gateway::limit::{Limited, Limits, Metrics, Passed, Settings};
@@ -25,8 +26,8 @@ pub(crate) struct Replica {
 }
 
 pub(crate) fn redis(addresses: Vec<String>) -> Redis {
-    let timeout = Period::secs(1);
-    let settings = RedisSettings { addresses, timeout, ..RedisSettings::default() };
+    let settings =
+        RedisSettings { addresses, timeout: Period::secs(1), ..RedisSettings::default() };
     Redis::open(&settings).unwrap()
 }
 
@@ -109,6 +110,17 @@ impl ServerClock {
         let (secs, micros): (u64, u64) = cmd("TIME").query(&mut connection).unwrap();
         secs * 1_000_000 + micros
     }
+}
+
+/// Looks again and again, while other tasks go on, until `met`.
+pub(crate) async fn eventually(what: &str, mut met: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if met() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it never came: {what}");
 }
 
 /// Everything it holds.

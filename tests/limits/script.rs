@@ -198,6 +198,46 @@ fn a_bucket_is_held_until_it_is_full_again() {
     assert_eq!(gcra.draw(NOW, "b", quota(1_000_000, false, 1)), (0, 0));
 }
 
+/// One a minute and a million at once: a bucket that takes almost two years to fill.
+#[test]
+fn the_largest_figures_are_counted() {
+    const MINUTE: u64 = 60_000_000;
+    let server = RedisServer::start();
+    let mut gcra = Gcra::new(&server);
+    let large = quota(1, true, 1_000_000);
+    assert_eq!(gcra.draw(NOW, "a", large), (0, 999_999));
+    let owed = 999_999 * MINUTE * 1_000;
+    assert_eq!(server.command(&["SET", "a", &format!("{NOW} {owed}")]), "OK");
+    assert_eq!(gcra.draw(NOW, "a", large), (0, 0), "the last of a million");
+    assert_eq!(gcra.draw(NOW, "a", large), (60_000_000_000, 0));
+    assert_eq!(gcra.draw(NOW + MINUTE - 1, "a", large), (1_000, 0));
+    assert_eq!(gcra.draw(NOW + MINUTE, "a", large), (0, 0));
+    assert_eq!(gcra.draw(NOW + 500_001 * MINUTE, "a", large), (0, 499_999));
+}
+
+/// A value that no draw can have left, on a key without an end.
+#[test]
+fn nobody_is_locked_out_for_longer_than_a_bucket_takes_to_fill() {
+    let server = RedisServer::start();
+    let mut gcra = Gcra::new(&server);
+    let (two, late) = (quota(1, true, 2), NOW + 3_600_000_000);
+    for (held, said) in [
+        (format!("{NOW} 1000000000000000000"), (60_000_000_000, 0)),
+        (format!("{NOW} 99999999999999999999999999"), (60_000_000_000, 0)),
+        (format!("{late} 99999999999999999999999999"), (60_000_000_000, 0)),
+        ("99999999999999999999999999 30000000000".to_owned(), (0, 0)),
+        (format!("{late} 0"), (0, 1)),
+    ] {
+        assert_eq!(server.command(&["SET", "a", &held]), "OK");
+        let asks = [Ask { key: "a", quota: two, draws: false }];
+        let looked = gcra.ask(NOW, "all", &asks)[0];
+        assert_eq!(looked.0, said.0, "{held:?}");
+        assert_eq!(gcra.draw(NOW, "a", two), said, "{held:?}");
+        assert_eq!(gcra.draw(NOW + 120_000_000, "a", two), (0, 1), "{held:?}");
+        assert!(gcra.expiry("a") > 0, "{held:?}");
+    }
+}
+
 /// Somebody else's data under such a name is no reason to lose the limit.
 #[test]
 fn what_is_no_bucket_counts_as_a_full_one() {

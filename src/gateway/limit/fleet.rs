@@ -13,8 +13,8 @@ use crate::clock::Clock;
 use crate::gateway::limit::buckets::{Answer, Left, Wait};
 use crate::gateway::limit::metrics::{Metrics, Share};
 use crate::gateway::limit::question::Question;
-use crate::gateway::limit::reach::Reach;
-use crate::redis::{Redis, RedisError};
+use crate::gateway::limit::reach::{Leave, Reach};
+use crate::redis::Redis;
 
 const GCRA: &str = include_str!("gcra.lua");
 
@@ -44,14 +44,30 @@ impl Fleet {
     /// One answer for each question, or none at all, after no longer than `patience`. The questions are
     /// about one address or one client.
     pub(crate) async fn ask(
-        &self,
+        self: &Arc<Self>,
         patience: Duration,
         draws: Draws,
         questions: &[Question<'_>],
     ) -> Option<Vec<Answer>> {
         let leave = self.reach.leave()?;
-        let answers = match timeout(patience, self.run(draws, questions)).await {
-            Ok(Ok(value)) => answers(value, questions.len()),
+        let call = Call::new(self.redis.prefix(), draws, questions);
+        match leave {
+            Leave::Usual => self.run(leave, patience, &call).await,
+            Leave::Trial => {
+                // Nobody waits for it, and no caller who goes away meanwhile ends it.
+                let fleet = Arc::clone(self);
+                tokio::spawn(async move { fleet.run(leave, patience, &call).await });
+                None
+            }
+        }
+    }
+
+    async fn run(&self, leave: Leave, patience: Duration, call: &Call) -> Option<Vec<Answer>> {
+        let keys: Vec<&[u8]> = call.keys.iter().map(String::as_bytes).collect();
+        let words: Vec<&[u8]> = call.words.iter().map(String::as_bytes).collect();
+        let ran = timeout(patience, self.redis.run(&self.script, &keys, &words)).await;
+        let answers = match ran {
+            Ok(Ok(value)) => answers(value, keys.len()),
             Ok(Err(error)) => Err((Share::Failed, error.to_string())),
             Err(late) => Err((Share::Late, late.to_string())),
         };
@@ -66,8 +82,17 @@ impl Fleet {
             }
         }
     }
+}
 
-    async fn run(&self, draws: Draws, questions: &[Question<'_>]) -> Result<Value, RedisError> {
+/// What the script is given.
+#[derive(Debug)]
+struct Call {
+    keys: Vec<String>,
+    words: Vec<String>,
+}
+
+impl Call {
+    fn new(prefix: &str, draws: Draws, questions: &[Question<'_>]) -> Self {
         let mut keys = Vec::with_capacity(questions.len());
         let mut words = vec![match draws {
             Draws::AllOrNone => "all".to_owned(),
@@ -75,16 +100,14 @@ impl Fleet {
         }];
         for question in questions {
             let quota = question.buckets.quota();
-            keys.push(question.subject.name(self.redis.prefix(), question.limit, quota));
+            keys.push(question.subject.name(prefix, question.limit, quota));
             let every = quota.replenish_interval();
             let slack = every.saturating_mul(quota.burst_size().get().saturating_sub(1));
             words.push(every.as_nanos().to_string());
             words.push(slack.as_nanos().to_string());
             words.push(if question.draws { "draw" } else { "look" }.to_owned());
         }
-        let keys: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
-        let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
-        self.redis.run(&self.script, &keys, &words).await
+        Self { keys, words }
     }
 }
 
