@@ -115,7 +115,7 @@ impl Keeper {
     async fn connect(&mut self) -> Result<Wires, Trouble> {
         let address = match &self.whereabouts {
             Whereabouts::Fixed(address) => address.clone(),
-            Whereabouts::Sentinels(sentinels) => sentinels.master().await?.master,
+            Whereabouts::Sentinels(sentinels) => sentinels.master().await?,
         };
         let making = Arc::clone(&self.making);
         let plain = making.dialer.dial(&address, &making.login, making.database).await?;
@@ -174,9 +174,8 @@ impl Keeper {
         }
         // A master that was cut off from its sentinels does not know that it was replaced.
         if let Whereabouts::Sentinels(sentinels) = &self.whereabouts
-            && let Ok(named) = sentinels.master().await
-            && named.by_majority
-            && named.master != up.address
+            && let Ok(master) = sentinels.master().await
+            && master != up.address
         {
             return Err(Trouble::Deposed(up.address.clone()));
         }

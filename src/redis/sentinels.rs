@@ -19,17 +19,14 @@ pub(super) struct Sentinels {
     pub(super) dialer: Dialer,
 }
 
-/// What the sentinels say.
-pub(super) struct Named {
-    pub(super) master: Address,
-    /// Whether more than half of them say so. Fewer may be those that were cut off from the others.
-    pub(super) by_majority: bool,
-}
-
 impl Sentinels {
-    /// The master that most sentinels name. All are asked; a majority that agrees is not kept waiting
+    /// The master that more than half of the sentinels name: fewer may be those that were cut off from the
+    /// others, with a master that was replaced. All are asked; a majority that agrees is not kept waiting
     /// for the rest.
-    pub(super) async fn master(&self) -> Result<Named, Trouble> {
+    ///
+    /// # Errors
+    /// [`Trouble::NoMaster`] where they answer otherwise, or why too few of them do.
+    pub(super) async fn master(&self) -> Result<Address, Trouble> {
         let mut asked: FuturesUnordered<_> =
             self.addresses.iter().map(|sentinel| self.ask(sentinel)).collect();
         let mut votes: HashMap<Address, usize> = HashMap::new();
@@ -40,15 +37,14 @@ impl Sentinels {
                     let count = votes.entry(master.clone()).or_default();
                     *count += 1;
                     if *count * 2 > self.addresses.len() {
-                        return Ok(Named { master, by_majority: true });
+                        return Ok(master);
                     }
                 }
                 Ok(None) => {}
                 Err(error) => trouble = error,
             }
         }
-        let most = votes.into_iter().max_by_key(|(_, count)| *count);
-        most.map(|(master, _)| Named { master, by_majority: false }).ok_or(trouble)
+        Err(if votes.is_empty() { trouble } else { Trouble::NoMaster })
     }
 
     async fn ask(&self, sentinel: &Address) -> Result<Option<Address>, Trouble> {

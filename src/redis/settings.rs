@@ -14,7 +14,7 @@ use crate::units::Period;
 pub struct Settings {
     /// How the servers work together. Default `standalone`.
     pub topology: Topology,
-    /// `host:port` of the server, of the sentinels, or of some nodes of the cluster, which name the
+    /// `host:port` of the server, of all sentinels (more than half must name the same master), or of some nodes of the cluster, which name the
     /// others. A numeric IPv6 host stands in brackets. Default `127.0.0.1:6379`.
     pub addresses: Vec<String>,
     /// What the sentinels call the master. They need it, nothing else takes it.

@@ -31,7 +31,7 @@ pub(super) enum Trouble {
     Strange(Address),
     #[error("{0}: {1}")]
     Unfit(Address, Unfit),
-    #[error("no sentinel names the master")]
+    #[error("no majority of the sentinels names the master")]
     NoMaster,
     #[error("the sentinels name another master than {0}")]
     Deposed(Address),

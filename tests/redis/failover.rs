@@ -44,7 +44,11 @@ async fn calls_go_on_with_the_promoted_replica() {
 async fn calls_leave_a_master_that_was_replaced_alive() {
     let mut fleet = Sentinels::start();
     let unknown = Settings { master: Some("another".to_owned()), ..watched(&fleet) };
-    says(&Redis::open(&unknown).expect("settings"), "no sentinel names the master").await;
+    says(
+        &Redis::open(&unknown).expect("settings"),
+        "no majority of the sentinels names the master",
+    )
+    .await;
 
     let redis = Redis::open(&watched(&fleet)).expect("settings");
     answers(&redis).await;
@@ -58,4 +62,16 @@ async fn calls_leave_a_master_that_was_replaced_alive() {
     })
     .await;
     answers(&redis).await;
+}
+
+/// One that was cut off from the others may name a master that was replaced.
+#[tokio::test]
+async fn one_sentinel_of_three_names_no_master() {
+    let mut fleet = Sentinels::start();
+    let all = watched(&fleet);
+    fleet.sentinel(0).kill();
+    answers(&Redis::open(&all).expect("settings")).await;
+    fleet.sentinel(1).kill();
+    let refused = "no majority of the sentinels names the master";
+    says(&Redis::open(&all).expect("settings"), refused).await;
 }
