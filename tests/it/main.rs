@@ -27,6 +27,7 @@ mod replay;
 mod outages;
 mod trouble;
 mod alone;
+mod room;
 mod secrets;
 mod rotation;
 mod replicas;

@@ -13,7 +13,7 @@ mod wire;
 pub(crate) use browser::*;
 pub(crate) use ehr::Ehr;
 pub(crate) use line::Line;
-pub(crate) use log::{all_lines, lines_of, request_id};
+pub(crate) use log::{all_lines, capture, lines_of, request_id};
 pub(crate) use recorded::{published_request, published_response, replayed};
 pub(crate) use refused::{Refused, logged_once, outcome, page, problem, refused};
 pub(crate) use reports::{Ids, refused_as, status};
@@ -154,8 +154,9 @@ impl Scene {
         let config = configuration(&public_url, port, directory.path(), &service.url(), extra);
         let clock = match extra.redis {
             None => ManualClock::new(NOW),
-            // Redis has a clock of its own, and refuses those who are far from it.
-            Some(_) => ManualClock::new(SystemClock::new().now()),
+            // Redis has a clock of its own, and refuses those who are far from it. It goes on while this
+            // one stands: a history must not begin after what is issued in it.
+            Some(_) => ManualClock::new(SystemClock::new().now().plus(Duration::from_secs(5))),
         };
         let troubled = extra.trouble.map(|trouble| {
             let store = TroubledStore::new(&clock);
@@ -209,7 +210,7 @@ impl Scene {
     /// Starts the gateway, again after [`Scene::stop`]. Disk state and keys are those of before.
     pub(crate) async fn start(&mut self) {
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        log::capture();
+        capture();
         let config =
             Config::from_toml(&self.config).unwrap_or_else(|e| panic!("{e}\n{}", self.config));
         let ambient = Ambient {
