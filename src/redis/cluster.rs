@@ -4,6 +4,7 @@
 //! kept from it without losing redirects; hence this one, which repeats only what a node said it did not do.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::redis::address::Address;
 use crate::redis::dial::{PATIENCE, refused};
 use crate::redis::invocation::Invocation;
-use crate::redis::keeper::{Kept, Making, Whereabouts, keep};
+use crate::redis::keeper::{Kept, LONGEST, Making, Whereabouts, keep, new_pauses};
 use crate::redis::line::{Answer, Line};
 use crate::redis::slots::Slots;
 use crate::redis::trouble::{Failure, Trouble};
@@ -38,8 +39,14 @@ pub(super) struct Cluster {
     seeds: Vec<Address>,
     making: Arc<Making>,
     known: watch::Sender<Known>,
-    lines: Mutex<HashMap<Address, Kept>>,
+    lines: Mutex<HashMap<Address, Used>>,
     unsettled: Notify,
+}
+
+/// A line, and whether it was used since the nodes were asked last who has what.
+struct Used {
+    kept: Kept,
+    lately: bool,
 }
 
 enum Known {
@@ -67,13 +74,20 @@ pub(super) fn keep_cluster(seeds: Vec<Address>, making: Arc<Making>) -> KeptClus
 
 /// Follows the cluster's changes, without end.
 async fn follow(cluster: Arc<Cluster>) {
+    let mut pauses = new_pauses();
     loop {
         match cluster.look().await {
-            Ok(slots) => cluster.adopt(slots),
-            Err(trouble) => cluster.miss(trouble),
+            Ok(slots) => {
+                cluster.adopt(slots);
+                pauses = new_pauses();
+                sleep(REFRESH_PAUSE).await;
+                let _changed = timeout(REFRESH_EVERY, cluster.unsettled.notified()).await;
+            }
+            Err(trouble) => {
+                cluster.miss(trouble);
+                sleep(pauses.next().unwrap_or(LONGEST).min(LONGEST)).await;
+            }
         }
-        sleep(REFRESH_PAUSE).await;
-        let _changed = timeout(REFRESH_EVERY, cluster.unsettled.notified()).await;
     }
 }
 
@@ -88,8 +102,8 @@ impl Cluster {
     ) -> Result<Value, Failure> {
         let slots = self.slots(deadline).await.map_err(Failure::NotSent)?;
         let mut to = slots.master_of(key).cloned().ok_or(Failure::NotSent(Trouble::NoSlot))?;
-        let mut asking = false;
-        for _ in 0..REDIRECTS {
+        let (mut asking, mut redirects) = (false, 0);
+        while redirects < REDIRECTS {
             let line = self.line(&to);
             let answer = line.run(invocation, asking, durably, deadline).await;
             let other = match answer {
@@ -103,17 +117,20 @@ impl Cluster {
                     asking = true;
                     other
                 }
-                Ok(Answer::TryAgain) => {
+                // As long as keys are on their way: nobody else has them.
+                Ok(Answer::TryAgain) if Instant::now() < deadline => {
                     let pause = sleep(RETRY_PAUSE);
                     let _at_the_latest = timeout_at(deadline, pause).await;
                     continue;
                 }
+                Ok(Answer::TryAgain) => break,
                 Err(failure) => {
                     self.unsettled.notify_one();
                     return Err(failure);
                 }
             };
             to = other.ok_or(Failure::Sent(Trouble::NoSlot))?;
+            redirects += 1;
         }
         Err(Failure::Sent(Trouble::Redirected(to)))
     }
@@ -126,7 +143,7 @@ impl Cluster {
         }
         let lines = self.locked();
         slots.masters().into_iter().try_for_each(|master| {
-            lines.get(master).map_or(Err(Trouble::Starting), |kept| kept.line.ready())
+            lines.get(master).map_or(Err(Trouble::Starting), |used| used.kept.line.ready())
         })
     }
 
@@ -160,19 +177,20 @@ impl Cluster {
     /// The line to a node; a node that was not known is dialled.
     fn line(&self, address: &Address) -> Arc<Line> {
         let mut lines = self.locked();
-        if let Some(kept) = lines.get(address) {
-            return Arc::clone(&kept.line);
+        if let Some(used) = lines.get_mut(address) {
+            used.lately = true;
+            return Arc::clone(&used.kept.line);
         }
         let kept = keep(Whereabouts::Fixed(address.clone()), Arc::clone(&self.making));
         let line = Arc::clone(&kept.line);
-        lines.insert(address.clone(), kept);
+        lines.insert(address.clone(), Used { kept, lately: true });
         line
     }
 
     /// Asks one node after the other, those that are connected first.
     async fn look(&self) -> Result<Slots, Trouble> {
         let connected: Vec<_> =
-            self.locked().values().filter_map(|kept| kept.line.now().ok()).collect();
+            self.locked().values().filter_map(|used| used.kept.line.now().ok()).collect();
         for up in connected {
             if let Ok(slots) = slots_by(&up.address, up.connection.clone()).await {
                 return Ok(slots);
@@ -197,7 +215,9 @@ impl Cluster {
         for master in &masters {
             let _connecting = self.line(master);
         }
-        self.locked().retain(|address, _| masters.contains(address));
+        // A node that takes its first slot over is no master yet, and calls are on their way to it.
+        self.locked()
+            .retain(|address, used| mem::take(&mut used.lately) || masters.contains(address));
         let _before = self.known.send_replace(Known::Slots(Arc::new(slots)));
     }
 
@@ -205,16 +225,17 @@ impl Cluster {
     fn miss(&self, trouble: Trouble) {
         let _changed = self.known.send_if_modified(|known| match known {
             Known::Slots(_) => false,
+            // Said once, not at every attempt.
+            Known::Nothing(former) if *former == trouble => false,
             Known::Starting | Known::Nothing(_) => {
                 tracing::warn!("the Redis cluster cannot be used: {trouble}");
                 *known = Known::Nothing(trouble);
                 true
             }
         });
-        self.unsettled.notify_one();
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<Address, Kept>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<Address, Used>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

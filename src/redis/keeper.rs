@@ -23,7 +23,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 /// The pauses between attempts to connect.
 const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(2);
+pub(super) const LONGEST: Duration = Duration::from_secs(2);
 
 /// How connections are made.
 pub(super) struct Making {
@@ -193,7 +193,7 @@ async fn end_of(wire: Option<&mut Wire>) {
 }
 
 /// With jitter, so that replicas of the gateway do not come all at once.
-fn new_pauses() -> ExponentialBackoff {
+pub(super) fn new_pauses() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(SHORTEST)
         .with_max_delay(LONGEST)
