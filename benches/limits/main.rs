@@ -14,6 +14,8 @@
 mod costs;
 mod figures;
 mod flood;
+#[path = "../../tests/shared/port.rs"]
+mod port;
 mod replicas;
 #[expect(dead_code, reason = "the tests of the connection need more of it")]
 #[path = "../../tests/redis/server.rs"]

@@ -8,7 +8,8 @@ use hookgate::entropy::SystemEntropy;
 use hookgate::store::{Store, open};
 use serde_json::{Value, json};
 
-use crate::server::{RedisServer, free_port};
+use crate::port::free_port;
+use crate::server::RedisServer;
 use crate::sync;
 
 /// Room for whatever is measured.

@@ -22,6 +22,8 @@ mod server;
 #[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../../tests/auth/signer.rs"]
 mod signer;
+#[path = "../../tests/shared/port.rs"]
+mod port;
 mod slow;
 mod spends;
 mod start;

@@ -12,6 +12,8 @@ mod site;
 #[path = "../it/harness/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "shared with tests/it, where all of it is used")]
 mod harness;
+#[path = "../shared/port.rs"]
+mod port;
 mod chart;
 mod rig;
 mod opening;

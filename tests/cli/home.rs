@@ -12,6 +12,8 @@ use hookgate::demo::ehr::SigningKey;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::port::free_port;
+
 const ISSUER: &str = "https://ehr.example.org/fhir";
 /// Far more than anything here takes. Who waits longer waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -142,10 +144,6 @@ url = "{upstream}"
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
 /// Cards with one link.
 pub(crate) fn cards() -> http::Response<http_body_util::Full<bytes::Bytes>> {
     let cards = json!({"cards": [{
@@ -181,7 +179,8 @@ pub(crate) fn said(output: Output) -> (i32, String, String) {
 pub(crate) struct Running {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
+    complaint: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 impl Running {
@@ -191,14 +190,22 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (lines, complaint) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<String>>::default());
         let (out, into) = (BufReader::new(child.stdout.take().unwrap()), Arc::clone(&lines));
-        let reader = std::thread::spawn(move || {
-            for line in out.lines() {
-                into.lock().unwrap().push(line.unwrap());
-            }
-        });
-        Self { child, lines, reader: Some(reader) }
+        let (mut trouble, told) = (child.stderr.take().unwrap(), Arc::clone(&complaint));
+        let readers = [
+            std::thread::spawn(move || {
+                for line in out.lines() {
+                    into.lock().unwrap().push(line.unwrap());
+                }
+            }),
+            std::thread::spawn(move || {
+                let mut all = String::new();
+                trouble.read_to_string(&mut all).unwrap();
+                *told.lock().unwrap() = all;
+            }),
+        ];
+        Self { child, lines, complaint, readers }
     }
 
     /// What it has logged so far, each line an object.
@@ -210,16 +217,25 @@ impl Running {
             .collect()
     }
 
+    /// Waits for a line of its log. What ended without it fails the test at once.
     pub(crate) fn await_line(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut waited = Duration::ZERO;
         loop {
+            let ended = self.silent();
             if let Some(line) = self.log().into_iter().find(&wanted) {
                 return line;
             }
-            assert!(waited < PATIENCE, "{:?}", self.log());
+            let complaint = self.complaint.lock().unwrap();
+            assert!(!ended && waited < PATIENCE, "{:?} {complaint}", self.log());
+            drop(complaint);
             std::thread::sleep(GLANCE);
             waited += GLANCE;
         }
+    }
+
+    /// Whether all is read that it will ever say.
+    fn silent(&self) -> bool {
+        self.readers.iter().all(JoinHandle::is_finished)
     }
 
     /// Status and body of a page of the health listener; nothing where it does not listen any more.
@@ -239,10 +255,11 @@ impl Running {
 
     /// Waits for its end. Gives how it ended, its log, and what it complained about.
     pub(crate) fn end(mut self) -> (ExitStatus, Vec<Value>, String) {
-        let mut complaint = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
         let status = self.child.wait().unwrap();
-        self.reader.take().unwrap().join().unwrap();
+        while !self.silent() {
+            std::thread::sleep(GLANCE);
+        }
+        let complaint = self.complaint.lock().unwrap().clone();
         (status, self.log(), complaint)
     }
 }

@@ -13,5 +13,7 @@ mod demo;
 mod drain;
 mod home;
 mod keys;
+#[path = "../shared/port.rs"]
+mod port;
 mod serve;
 mod state;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use reqwest::Method;
 
 use crate::harness::{
-    Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, free_port, outcome, refused,
-    refused_as, status,
+    Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, outcome, refused, refused_as,
+    status,
 };
+use crate::port::free_port;
 
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const SLOT: Duration = Duration::from_secs(600);

@@ -14,9 +14,10 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Arrival, Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, Trouble, free_port,
-    outcome, refused, refused_as, status,
+    Arrival, Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, Trouble, outcome, refused,
+    refused_as, status,
 };
+use crate::port::free_port;
 
 const ONE: &str = HOOK_INSTANCE;
 const TWO: &str = "11111111-2222-4333-8444-555555555555";

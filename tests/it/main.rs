@@ -30,6 +30,8 @@ mod alone;
 mod room;
 mod secrets;
 mod rotation;
+#[path = "../shared/port.rs"]
+mod port;
 mod replicas;
 #[expect(dead_code, reason = "the tests of the connection need more of it")]
 #[path = "../redis/server.rs"]

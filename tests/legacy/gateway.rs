@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
+use crate::port::free_port;
+
 const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
 /// The issuer that the README names.
 const ISSUER: &str = "https://ehr.example.org/fhir";
@@ -40,8 +42,7 @@ impl Gateway {
         ] {
             std::fs::write(directory.path().join(name), text).unwrap();
         }
-        let port =
-            std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let text = configuration(port, directory.path(), upstream);
         let config = Config::from_toml(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let app =

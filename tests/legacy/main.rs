@@ -4,6 +4,8 @@
 
 mod gateway;
 mod healthchain;
+#[path = "../shared/port.rs"]
+mod port;
 
 use serde_json::{Value, json};
 

@@ -13,6 +13,8 @@
 #[expect(dead_code, reason = "the tests of the connection need more of it")]
 #[path = "../redis/server.rs"]
 mod server;
+#[path = "../shared/port.rs"]
+mod port;
 mod rig;
 mod script;
 mod fleet;

@@ -1,6 +1,7 @@
 //! A real Redis Cluster: three masters that share the slots.
 
-use crate::server::{RedisServer, cli, eventually, free_port};
+use crate::port::free_port;
+use crate::server::{RedisServer, cli, eventually};
 
 /// Three running masters.
 pub(crate) struct Cluster {

@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use tempfile::TempDir;
 
 use crate::cluster::Cluster;
+use crate::port::free_port;
 use crate::sentinel::Sentinels;
-use crate::server::{RedisServer, eventually, free_port};
+use crate::server::{RedisServer, eventually};
 
 #[test]
 fn what_was_answered_is_there_after_a_kill() {

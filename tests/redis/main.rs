@@ -7,6 +7,8 @@ mod sentinel;
 mod rig;
 mod harness;
 mod one;
+#[path = "../shared/port.rs"]
+mod port;
 mod outage;
 mod login;
 mod tls;

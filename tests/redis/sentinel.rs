@@ -2,7 +2,8 @@
 
 use tempfile::TempDir;
 
-use crate::server::{RedisServer, eventually, free_port};
+use crate::port::free_port;
+use crate::server::{RedisServer, eventually};
 
 /// What the sentinels call the master.
 pub(crate) const MASTER: &str = "hookgate-tests";

@@ -4,13 +4,13 @@
 //! [`RedisServer`], and that a missing program fails the test.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+use crate::port::free_port;
 
 /// Looked up in `PATH`.
 const SERVER: &str = "redis-server";
@@ -122,17 +122,6 @@ impl Drop for RedisServer {
             let _ = process.wait();
         }
     }
-}
-
-/// A port that nobody has. It lies below those that systems give to connections of their own, so that
-/// a server that is away for a while finds it free again.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let spread = u16::try_from(std::process::id() % 500).expect("below 500") * 20;
-    (0..10_000)
-        .map(|_| 20_000 + (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
 }
 
 /// What `redis-cli` prints, without the last line's end.

@@ -6,8 +6,9 @@ use hookgate::redis::{Redis, Settings};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
+use crate::port::free_port;
 use crate::rig::{answers, file, says, settings};
-use crate::server::{RedisServer, free_port};
+use crate::server::RedisServer;
 
 /// An authority, and files signed by it.
 struct Authority {

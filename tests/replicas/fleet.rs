@@ -3,7 +3,8 @@
 use crate::door::Door;
 use crate::gateway::Gateway;
 use crate::ledger::Row;
-use crate::server::{RedisServer, free_port};
+use crate::port::free_port;
+use crate::server::RedisServer;
 use crate::site::Site;
 
 /// What can go wrong.

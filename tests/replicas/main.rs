@@ -24,6 +24,8 @@ mod judgement;
 mod ledger;
 mod legacy;
 mod links;
+#[path = "../shared/port.rs"]
+mod port;
 mod races;
 mod recovery;
 #[expect(dead_code, reason = "the same server as the tests of the connection start")]

@@ -26,6 +26,8 @@ mod kill;
 mod medium;
 mod mounts;
 mod opening;
+#[path = "../shared/port.rs"]
+mod port;
 mod proxy;
 mod replica;
 mod shared;

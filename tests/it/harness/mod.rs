@@ -39,6 +39,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::port::free_port;
+
 pub(crate) const ISSUER: &str = "https://ehr.example.org/fhir";
 pub(crate) const KID: &str = "key-1";
 pub(crate) const SERVICE: &str = "patient-greeting";
@@ -412,10 +414,6 @@ url = "{service}"
 {lists}
 "#
     )
-}
-
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn write(directory: &Path, name: &str, text: &str) {
