@@ -87,6 +87,23 @@ async fn each_wait_has_its_own_end() {
 }
 
 #[tokio::test]
+async fn a_call_that_was_over_before_it_was_connected_says_so() {
+    let mute = Server::start(|mut peer| async move { peer.closed().await }).await;
+    let at_once = Period::millis(25);
+    let tie = Settings {
+        connect_timeout: at_once,
+        response_timeout: at_once,
+        ..settings(&format!("https://{}", mute.address))
+    };
+    let gateway = Gateway::with(&[tie], None);
+    // Which of the two times ends first is chance.
+    for _ in 0..40 {
+        let error = gateway.hook().await.unwrap_err();
+        assert!(matches!(error, UpstreamError::Late(Stage::Connect)), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_reset_is_told_from_a_refusal() {
     let server = Server::start(|mut peer| async move {
         peer.request().await;

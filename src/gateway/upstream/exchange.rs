@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::AlertDescription;
 use tokio::time::{Instant, timeout_at};
@@ -84,10 +85,11 @@ impl Connections {
         measure: Measure,
         deadline: Instant,
     ) -> Result<Received, UpstreamError> {
-        let request = request(message);
+        let mut request = request(message);
+        let connection = capture_connection(&mut request);
         let response = timeout_at(deadline, self.client.request(request))
             .await
-            .map_err(|_| UpstreamError::Late(Stage::Head))?
+            .map_err(|_| UpstreamError::Late(reached(&connection)))?
             .map_err(|e| of_client(&e))?;
         let (head, body) = response.into_parts();
         judge(head.status, measure)?;
@@ -96,6 +98,11 @@ impl Connections {
             .map_err(|_| UpstreamError::Late(Stage::Body))??;
         Ok(Received { status: head.status, headers: head.headers, body })
     }
+}
+
+/// How far a request came for which there was no answer in time: connecting may have taken all of it.
+fn reached(connection: &CaptureConnection) -> Stage {
+    if connection.connection_metadata().is_some() { Stage::Head } else { Stage::Connect }
 }
 
 fn request(message: Message) -> Request<Full<Bytes>> {
