@@ -14,6 +14,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, NoEntropy, draw};
 use crate::store::contract::{Claim, Fill, Incarnation, Insert, Key, Nonce, Store, StoreError};
 use crate::store::expiring::Expiring;
+use crate::store::horizon::Horizon;
 
 /// Enough that callers on a machine of any usual size seldom meet in one.
 const SHARDS: usize = 64;
@@ -36,6 +37,7 @@ pub struct MemoryStore {
 struct Shard {
     kept: Expiring<Entry>,
     claims: Expiring<Nonce>,
+    horizon: Horizon,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,8 @@ impl MemoryStore {
     ) -> Result<Self, NoEntropy> {
         Ok(Self {
             shards: array::from_fn(|_| {
-                Mutex::new(Shard { kept: Expiring::new(), claims: Expiring::new() })
+                let horizon = Horizon::default();
+                Mutex::new(Shard { kept: Expiring::new(), claims: Expiring::new(), horizon })
             }),
             entries: AtomicU64::new(0),
             capacity,
@@ -65,17 +68,16 @@ impl MemoryStore {
         })
     }
 
-    /// The shard of `key`, a little swept, and the time.
+    /// The shard of `key`, a little swept, and by which time things have ended in it.
     fn shard(&self, key: &Key) -> Result<(MutexGuard<'_, Shard>, UnixTime), StoreError> {
-        let now = self.clock.now();
         let [first, ..] = key.as_bytes();
         let shard = self
             .shards
             .get(usize::from(*first) % SHARDS)
             .ok_or_else(|| StoreError::Down("no shard for the key".to_owned()))?;
         let mut shard = lock(shard);
-        self.sweep(&mut shard, now, SWEPT_PER_STEP);
-        Ok((shard, now))
+        let horizon = self.sweep(&mut shard, SWEPT_PER_STEP);
+        Ok((shard, horizon))
     }
 
     fn full(&self) -> bool {
@@ -85,16 +87,17 @@ impl MemoryStore {
     /// Sweeps all shards of a full store, one after the other: no two locks are ever held.
     fn make_room(&self) {
         if self.full() {
-            let now = self.clock.now();
             for shard in &self.shards {
-                self.sweep(&mut lock(shard), now, SWEPT_WHEN_FULL);
+                let _horizon = self.sweep(&mut lock(shard), SWEPT_WHEN_FULL);
             }
         }
     }
 
-    fn sweep(&self, shard: &mut Shard, now: UnixTime, most: usize) {
-        let swept = shard.kept.sweep(now, most) + shard.claims.sweep(now, most);
+    fn sweep(&self, shard: &mut Shard, most: usize) -> UnixTime {
+        let horizon = shard.horizon.at(self.clock.now(), self.clock.monotonic());
+        let swept = shard.kept.sweep(horizon, most) + shard.claims.sweep(horizon, most);
         self.entries.fetch_sub(u64::try_from(swept).unwrap_or(0), Ordering::Relaxed);
+        horizon
     }
 
     fn take_room(&self) -> Result<(), StoreError> {
@@ -126,11 +129,11 @@ impl Store for MemoryStore {
         until: UnixTime,
     ) -> Result<Insert, StoreError> {
         self.make_room();
-        let (mut shard, now) = self.shard(&key)?;
-        if until <= now {
+        let (mut shard, horizon) = self.shard(&key)?;
+        if until <= self.clock.now() {
             return Err(StoreError::Late);
         }
-        match shard.kept.get(&key, now) {
+        match shard.kept.get(&key, horizon) {
             Some(entry) if entry.nonce == nonce => return Ok(Insert::First),
             Some(entry) => return Ok(Insert::Held(entry.value.clone())),
             None => {}
@@ -143,8 +146,8 @@ impl Store for MemoryStore {
     }
 
     async fn get(&self, key: Key) -> Result<Option<Bytes>, StoreError> {
-        let (shard, now) = self.shard(&key)?;
-        Ok(shard.kept.get(&key, now).map(|entry| entry.value.clone()))
+        let (shard, horizon) = self.shard(&key)?;
+        Ok(shard.kept.get(&key, horizon).map(|entry| entry.value.clone()))
     }
 
     async fn claim(
@@ -154,20 +157,21 @@ impl Store for MemoryStore {
         lease_until: UnixTime,
     ) -> Result<Claim, StoreError> {
         self.make_room();
-        let (mut shard, now) = self.shard(&key)?;
+        let (mut shard, horizon) = self.shard(&key)?;
+        let now = self.clock.now();
         if lease_until <= now {
             return Err(StoreError::Late);
         }
-        if let Some(entry) = shard.kept.get(&key, now) {
+        if let Some(entry) = shard.kept.get(&key, horizon) {
             return Ok(Claim::Settled(entry.value.clone()));
         }
-        if shard.claims.get(&key, now).is_some_and(|holder| *holder != nonce) {
+        if shard.claims.get(&key, horizon).is_some_and(|holder| *holder != nonce) {
             return Ok(Claim::Busy);
         }
         if !shard.claims.holds(&key) {
             self.take_room()?;
         }
-        shard.claims.put(key, nonce, lease_until);
+        shard.claims.put(key, nonce, horizon.plus(lease_until.since(now)));
         Ok(Claim::Mine)
     }
 
@@ -178,11 +182,11 @@ impl Store for MemoryStore {
         value: Bytes,
         until: UnixTime,
     ) -> Result<(), StoreError> {
-        let (mut shard, now) = self.shard(&key)?;
-        if shard.kept.get(&key, now).is_some_and(|entry| entry.nonce == nonce) {
+        let (mut shard, horizon) = self.shard(&key)?;
+        if shard.kept.get(&key, horizon).is_some_and(|entry| entry.nonce == nonce) {
             return Ok(());
         }
-        if shard.claims.get(&key, now) != Some(&nonce) {
+        if shard.claims.get(&key, horizon) != Some(&nonce) {
             return Err(StoreError::LeaseLost);
         }
         shard.claims.remove(&key);
@@ -195,8 +199,8 @@ impl Store for MemoryStore {
     }
 
     async fn release(&self, key: Key, nonce: Nonce) -> Result<(), StoreError> {
-        let (mut shard, now) = self.shard(&key)?;
-        if shard.claims.get(&key, now) == Some(&nonce) {
+        let (mut shard, horizon) = self.shard(&key)?;
+        if shard.claims.get(&key, horizon) == Some(&nonce) {
             shard.claims.remove(&key);
             self.give_room_back();
         }

@@ -4,6 +4,7 @@ pub mod contract;
 pub mod settings;
 mod metrics;
 mod expiring;
+mod horizon;
 pub mod memory;
 pub mod disk;
 pub mod repeat;

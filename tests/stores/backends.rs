@@ -54,7 +54,7 @@ impl Stand {
     /// move: what it would have dropped once its clock had come there, and its margin had passed, is
     /// dropped for it.
     pub(crate) async fn pass_until(&self, now: UnixTime) {
-        self.clock.set(now);
+        self.clock.advance(now.since(self.clock.now()));
         match &self.behind {
             Behind::Nothing | Behind::Folder(_) => {}
             Behind::Redis(server) => drop_ended(&server.address(), now),

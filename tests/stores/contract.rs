@@ -95,7 +95,7 @@ async fn whoever_comes_after_until_is_never_first() {
     on_each(10, async |stand| {
         let insert = async || stand.store.insert(key(1), nonce(), value(1), stand.at(60)).await;
         assert_eq!(insert().await.unwrap(), Insert::First);
-        stand.clock.set(stand.at(60));
+        stand.pass_until(stand.at(60)).await;
         assert!(matches!(insert().await, Err(StoreError::Late)));
         let claim = stand.store.claim(key(2), nonce(), stand.at(60)).await;
         assert!(matches!(claim, Err(StoreError::Late)));
@@ -169,7 +169,7 @@ async fn claimed_work_is_busy_then_settled() {
         assert_eq!(claim(mine, stand.at(90)).await, Claim::Settled(value(1)));
         assert_eq!(stand.store.get(key(1)).await.unwrap(), Some(value(1)));
         assert_eq!(stand.fill().await.entries, 1);
-        stand.clock.set(stand.at(600));
+        stand.pass_until(stand.at(600)).await;
         assert_eq!(claim(other, stand.at(700)).await, Claim::Mine);
     })
     .await;
@@ -326,4 +326,31 @@ async fn a_new_store_begins_its_history_now() {
             marks.push(incarnation.mark);
         }
     }
+}
+
+/// A wall clock that is wrong for a while and then corrected revives nothing, and ends no work.
+#[tokio::test]
+async fn a_clock_that_jumps_and_is_corrected_revives_nothing() {
+    on_each(10, async |stand| {
+        let (mine, other, until) = (nonce(), nonce(), stand.at(300));
+        let first = stand.store.insert(key(1), mine, value(1), until).await.unwrap();
+        assert_eq!(first, Insert::First);
+        assert_eq!(stand.store.claim(key(2), mine, stand.at(120)).await.unwrap(), Claim::Mine);
+        // Redis has a clock of its own, and answers nobody who is far from it.
+        stand.clock.set(stand.at(100_000));
+        for n in 0..5 {
+            let again = stand.store.insert(key(1), other, value(2), until).await;
+            assert!(matches!(again, Err(StoreError::Late)), "{again:?}");
+            let _swept_or_not =
+                stand.store.insert(key(10 + n), nonce(), value(n), stand.at(100_060)).await;
+            let claim = stand.store.claim(key(2), other, stand.at(100_120)).await;
+            assert!(!matches!(claim, Ok(Claim::Mine)), "{claim:?}");
+        }
+        stand.clock.set(stand.at(18));
+        let again = stand.store.insert(key(1), other, value(2), until).await.unwrap();
+        assert_eq!(again, Insert::Held(value(1)));
+        assert_eq!(stand.store.claim(key(2), other, stand.at(120)).await.unwrap(), Claim::Busy);
+        stand.store.settle(key(2), mine, value(3), until).await.unwrap();
+    })
+    .await;
 }

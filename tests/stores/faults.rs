@@ -259,7 +259,7 @@ async fn an_idle_store_sweeps_what_has_ended() {
         assert_eq!(first.unwrap(), Insert::First);
     }
     assert_eq!(store.fill().entries, 2_500);
-    clock.set(at(3600));
+    clock.advance(Duration::from_secs(3600));
     // Nobody asks for anything; how long it takes is the writer's business.
     while store.fill().entries > 0 {
         tokio::task::yield_now().await;

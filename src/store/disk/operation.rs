@@ -80,6 +80,8 @@ pub(crate) struct Batch<'t, 'c> {
     ledger: Ledger<'t>,
     claims: &'c mut Expiring<Nonce>,
     now: UnixTime,
+    /// By which time things have ended.
+    horizon: UnixTime,
     capacity: u64,
     entries: u64,
     effects: Effects,
@@ -103,16 +105,17 @@ impl<'t, 'c> Batch<'t, 'c> {
         ledger: Ledger<'t>,
         claims: &'c mut Expiring<Nonce>,
         now: UnixTime,
+        horizon: UnixTime,
         capacity: u64,
     ) -> Result<Self, redb::Error> {
-        let entries = ledger.len()?;
-        Ok(Self { ledger, claims, now, capacity, entries, effects: Effects::default() })
+        let (entries, effects) = (ledger.len()?, Effects::default());
+        Ok(Self { ledger, claims, now, horizon, capacity, entries, effects })
     }
 
     /// Drops up to `most` entries and as many claims that have ended.
     pub(crate) fn sweep(&mut self, most: usize) -> Result<(), redb::Error> {
-        self.claims.sweep(self.now, most);
-        let swept = self.ledger.sweep(self.now, most)?;
+        self.claims.sweep(self.horizon, most);
+        let swept = self.ledger.sweep(self.horizon, most)?;
         self.effects.commit |= swept > 0;
         self.entries = self.entries.saturating_sub(u64::try_from(swept).unwrap_or(u64::MAX));
         Ok(())
@@ -151,7 +154,7 @@ impl<'t, 'c> Batch<'t, 'c> {
     }
 
     fn current(&self, key: &Key) -> Result<Option<Entry>, redb::Error> {
-        self.ledger.get(key, self.now)
+        self.ledger.get(key, self.horizon)
     }
 
     fn put(&mut self, key: &Key, entry: &Entry) -> Result<(), redb::Error> {
@@ -197,13 +200,13 @@ impl<'t, 'c> Batch<'t, 'c> {
         if let Some(entry) = self.current(&key)? {
             return Ok(Ok(Claim::Settled(entry.value)));
         }
-        match self.claims.get(&key, self.now) {
+        match self.claims.get(&key, self.horizon) {
             Some(holder) if *holder != nonce => return Ok(Ok(Claim::Busy)),
             Some(_) => {}
             None if self.full() => return Ok(Err(StoreError::Full)),
             None => self.effects.claimed.push(key),
         }
-        self.claims.put(key, nonce, lease_until);
+        self.claims.put(key, nonce, self.horizon.plus(lease_until.since(self.now)));
         Ok(Ok(Claim::Mine))
     }
 
@@ -217,7 +220,7 @@ impl<'t, 'c> Batch<'t, 'c> {
         if self.current(&key)?.is_some_and(|entry| entry.nonce == nonce) {
             return Ok(Ok(()));
         }
-        if self.claims.get(&key, self.now) != Some(&nonce) {
+        if self.claims.get(&key, self.horizon) != Some(&nonce) {
             return Ok(Err(StoreError::LeaseLost));
         }
         self.put(&key, &Entry { until, nonce, value })?;
@@ -226,7 +229,7 @@ impl<'t, 'c> Batch<'t, 'c> {
     }
 
     fn release(&mut self, key: &Key, nonce: Nonce) {
-        if self.claims.get(key, self.now) == Some(&nonce) {
+        if self.claims.get(key, self.horizon) == Some(&nonce) {
             self.claims.remove(key);
         }
     }

@@ -22,6 +22,7 @@ use crate::store::disk::opening::{OpenError, Opened, begin, open};
 use crate::store::disk::operation::{Answer, Batch, Effects, Operation};
 use crate::store::disk::queue::Queue;
 use crate::store::expiring::Expiring;
+use crate::store::horizon::Horizon;
 
 /// Without work for this long, what has ended is swept.
 const IDLE: Duration = Duration::from_secs(1);
@@ -92,6 +93,7 @@ pub(crate) struct Writer {
     entropy: Arc<dyn Entropy>,
     capacity: u64,
     claims: Expiring<Nonce>,
+    horizon: Horizon,
     commits: u64,
     down: Option<Down>,
     /// Grows from failure to failure, until a commit works.
@@ -149,6 +151,7 @@ impl Writer {
             entropy,
             capacity,
             claims: Expiring::new(),
+            horizon: Horizon::default(),
             commits: history.commits,
             down: None,
             delays: None,
@@ -214,7 +217,8 @@ impl Writer {
         if self.reopen_when_due().is_err() {
             return false;
         }
-        let ended = self.shared.with_file(|file| has_ended(&file.database, self.clock.now()));
+        let horizon = self.horizon.at(self.clock.now(), self.clock.monotonic());
+        let ended = self.shared.with_file(|file| has_ended(&file.database, horizon));
         let result = match ended {
             Ok(true) => self.write(|batch| batch.sweep(SWEPT_WHEN_IDLE)).map(|()| true),
             other => other,
@@ -232,10 +236,12 @@ impl Writer {
         steps: impl FnOnce(&mut Batch<'_, '_>) -> Result<(), redb::Error>,
     ) -> Result<(), redb::Error> {
         let mut effects = Effects::default();
+        let now = self.clock.now();
+        let horizon = self.horizon.at(now, self.clock.monotonic());
         let result = self.shared.with_file(|file| {
             let transaction = begin(&file.database)?;
             let ledger = Ledger::open(&transaction, &file.index)?;
-            let mut batch = Batch::new(ledger, &mut self.claims, self.clock.now(), self.capacity)?;
+            let mut batch = Batch::new(ledger, &mut self.claims, now, horizon, self.capacity)?;
             let taken = steps(&mut batch);
             effects = batch.finish();
             taken?;

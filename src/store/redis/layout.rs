@@ -7,8 +7,8 @@
 //!
 //! `N` is one of 64 hash tags: what has the same one lies on one server of a cluster, with the history of
 //! its own by which that server's forgetting is noticed. Numbers in entries are big-endian, times are
-//! milliseconds since 1970. Everything has a time at which Redis drops it; a history's is 30 days after the last
-//! hour in which anybody asked for it.
+//! milliseconds since 1970, a claim's end those of its process' stop watch. Everything has a time at which
+//! Redis drops it; a history's is 30 days after the last hour in which anybody asked for it.
 
 use std::time::Duration;
 
@@ -60,16 +60,16 @@ pub(crate) type Process = [u8; 8];
 
 /// What is kept for an entry.
 pub(crate) fn entry_row(nonce: Nonce, value: &[u8], until: UnixTime) -> Vec<u8> {
-    row(b'e', nonce, value, until)
+    row(b'e', nonce, value, until.min(LAST).millis())
 }
 
-/// What is kept for a claim.
-pub(crate) fn claim_row(nonce: Nonce, process: &Process, until: UnixTime) -> Vec<u8> {
-    row(b'c', nonce, process, until)
+/// What is kept for a claim that ends at `until` on the stop watch of `process`.
+pub(crate) fn claim_row(nonce: Nonce, process: &Process, until: Duration) -> Vec<u8> {
+    row(b'c', nonce, process, millis(until))
 }
 
-fn row(kind: u8, nonce: Nonce, rest: &[u8], until: UnixTime) -> Vec<u8> {
-    [&[kind][..], &until.min(LAST).millis().to_be_bytes(), &nonce.0, rest].concat()
+fn row(kind: u8, nonce: Nonce, rest: &[u8], ends: u64) -> Vec<u8> {
+    [&[kind][..], &ends.to_be_bytes(), &nonce.0, rest].concat()
 }
 
 /// A moment as scripts read it.
@@ -89,7 +89,11 @@ pub(crate) fn number(number: u64) -> Vec<u8> {
 
 /// A length of time as scripts read it.
 pub(crate) fn length(duration: Duration) -> Vec<u8> {
-    number(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    number(millis(duration))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

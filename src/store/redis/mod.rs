@@ -158,9 +158,9 @@ impl Store for RedisStore {
         lease_until: UnixTime,
     ) -> Result<Claim, StoreError> {
         let now = self.clock.now();
-        let row = claim_row(nonce, self.histories.process(), lease_until);
-        let lease = length(lease_until.since(now));
-        let more = |room| vec![row, nonce.0.to_vec(), lease, number(room)];
+        let (lease, watch) = (lease_until.since(now), self.clock.monotonic());
+        let row = claim_row(nonce, self.histories.process(), watch.saturating_add(lease));
+        let more = |room| vec![row, nonce.0.to_vec(), length(lease), number(room), length(watch)];
         let answer = self.step(&self.scripts.claim, &key, now, more).await?;
         match (answer.word.as_str(), answer.value) {
             ("mine", _) => Ok(Claim::Mine),
@@ -180,7 +180,8 @@ impl Store for RedisStore {
         until: UnixTime,
     ) -> Result<(), StoreError> {
         let row = entry_row(nonce, &value, until);
-        let more = |_| vec![row, nonce.0.to_vec(), drop_at(until)];
+        let watch = length(self.clock.monotonic());
+        let more = |_| vec![row, nonce.0.to_vec(), drop_at(until), watch];
         let answer = self.step(&self.scripts.settle, &key, self.clock.now(), more).await?;
         match answer.word.as_str() {
             "done" => Ok(()),

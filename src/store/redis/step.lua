@@ -31,9 +31,10 @@ local function look()
   return {kind = row:sub(1, 1), ends = ends, nonce = row:sub(10, 25), rest = row:sub(26)}
 end
 
--- Whether a claim is still on. Its end is the claiming process' time: for others the server drops it.
-local function on(claim)
-  return claim.rest ~= process or claim.ends > now
+-- Whether a claim is still on. Its end is by the stop watch of the process that claimed, which no wall
+-- clock moves. For others the server drops it.
+local function on(claim, watch)
+  return claim.rest ~= process or claim.ends > watch
 end
 
 if about[1] ~= ARGV[1] or steps < tonumber(ARGV[2]) or own < tonumber(ARGV[4]) then
