@@ -6,6 +6,7 @@
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -40,6 +41,13 @@ struct Shard {
     horizon: Horizon,
 }
 
+/// The times of one step. The clock is looked at while no lock is held.
+struct Times {
+    now: UnixTime,
+    /// By when things have ended.
+    horizon: UnixTime,
+}
+
 #[derive(Debug)]
 struct Entry {
     nonce: Nonce,
@@ -68,16 +76,22 @@ impl MemoryStore {
         })
     }
 
-    /// The shard of `key`, a little swept, and by which time things have ended in it.
-    fn shard(&self, key: &Key) -> Result<(MutexGuard<'_, Shard>, UnixTime), StoreError> {
+    /// The shard of `key`, a little swept.
+    fn shard(&self, key: &Key) -> Result<(MutexGuard<'_, Shard>, Times), StoreError> {
         let [first, ..] = key.as_bytes();
         let shard = self
             .shards
             .get(usize::from(*first) % SHARDS)
             .ok_or_else(|| StoreError::Down("no shard for the key".to_owned()))?;
+        let (now, elapsed) = self.look();
         let mut shard = lock(shard);
-        let horizon = self.sweep(&mut shard, SWEPT_PER_STEP);
-        Ok((shard, horizon))
+        let horizon = shard.horizon.at(now, elapsed);
+        self.sweep(&mut shard, horizon, SWEPT_PER_STEP);
+        Ok((shard, Times { now, horizon }))
+    }
+
+    fn look(&self) -> (UnixTime, Duration) {
+        (self.clock.now(), self.clock.monotonic())
     }
 
     fn full(&self) -> bool {
@@ -87,17 +101,18 @@ impl MemoryStore {
     /// Sweeps all shards of a full store, one after the other: no two locks are ever held.
     fn make_room(&self) {
         if self.full() {
+            let (now, elapsed) = self.look();
             for shard in &self.shards {
-                let _horizon = self.sweep(&mut lock(shard), SWEPT_WHEN_FULL);
+                let mut shard = lock(shard);
+                let horizon = shard.horizon.at(now, elapsed);
+                self.sweep(&mut shard, horizon, SWEPT_WHEN_FULL);
             }
         }
     }
 
-    fn sweep(&self, shard: &mut Shard, most: usize) -> UnixTime {
-        let horizon = shard.horizon.at(self.clock.now(), self.clock.monotonic());
+    fn sweep(&self, shard: &mut Shard, horizon: UnixTime, most: usize) {
         let swept = shard.kept.sweep(horizon, most) + shard.claims.sweep(horizon, most);
         self.entries.fetch_sub(u64::try_from(swept).unwrap_or(0), Ordering::Relaxed);
-        horizon
     }
 
     fn take_room(&self) -> Result<(), StoreError> {
@@ -129,8 +144,8 @@ impl Store for MemoryStore {
         until: UnixTime,
     ) -> Result<Insert, StoreError> {
         self.make_room();
-        let (mut shard, horizon) = self.shard(&key)?;
-        if until <= self.clock.now() {
+        let (mut shard, Times { now, horizon }) = self.shard(&key)?;
+        if until <= now {
             return Err(StoreError::Late);
         }
         match shard.kept.get(&key, horizon) {
@@ -146,7 +161,7 @@ impl Store for MemoryStore {
     }
 
     async fn get(&self, key: Key) -> Result<Option<Bytes>, StoreError> {
-        let (shard, horizon) = self.shard(&key)?;
+        let (shard, Times { horizon, .. }) = self.shard(&key)?;
         Ok(shard.kept.get(&key, horizon).map(|entry| entry.value.clone()))
     }
 
@@ -157,8 +172,7 @@ impl Store for MemoryStore {
         lease_until: UnixTime,
     ) -> Result<Claim, StoreError> {
         self.make_room();
-        let (mut shard, horizon) = self.shard(&key)?;
-        let now = self.clock.now();
+        let (mut shard, Times { now, horizon }) = self.shard(&key)?;
         if lease_until <= now {
             return Err(StoreError::Late);
         }
@@ -182,7 +196,7 @@ impl Store for MemoryStore {
         value: Bytes,
         until: UnixTime,
     ) -> Result<(), StoreError> {
-        let (mut shard, horizon) = self.shard(&key)?;
+        let (mut shard, Times { horizon, .. }) = self.shard(&key)?;
         if shard.kept.get(&key, horizon).is_some_and(|entry| entry.nonce == nonce) {
             return Ok(());
         }
@@ -199,7 +213,7 @@ impl Store for MemoryStore {
     }
 
     async fn release(&self, key: Key, nonce: Nonce) -> Result<(), StoreError> {
-        let (mut shard, horizon) = self.shard(&key)?;
+        let (mut shard, Times { horizon, .. }) = self.shard(&key)?;
         if shard.claims.get(&key, horizon) == Some(&nonce) {
             shard.claims.remove(&key);
             self.give_room_back();
