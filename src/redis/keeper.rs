@@ -172,10 +172,10 @@ impl Keeper {
                 .map_err(|_elapsed| Trouble::Late(up.address.clone()))?
                 .map_err(|error| refused(&up.address, &error))?;
         }
-        // A master that was cut off from its sentinels does not know that it was replaced.
+        // A master that was cut off from its sentinels does not know that it was replaced. Where they cannot
+        // be asked, they may have named another one to everybody else.
         if let Whereabouts::Sentinels(sentinels) = &self.whereabouts
-            && let Ok(master) = sentinels.master().await
-            && master != up.address
+            && sentinels.master().await? != up.address
         {
             return Err(Trouble::Deposed(up.address.clone()));
         }

@@ -47,15 +47,18 @@ impl Sentinels {
         Err(if votes.is_empty() { trouble } else { Trouble::NoMaster })
     }
 
+    /// It takes no longer than [`PATIENCE`].
     async fn ask(&self, sentinel: &Address) -> Result<Option<Address>, Trouble> {
-        let mut wire = self.dialer.dial(sentinel, &self.login, 0).await?;
-        let mut command = redis::cmd("SENTINEL");
-        command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master);
-        let asked = command.query_async::<Option<(String, u16)>>(&mut wire.connection);
+        let asked = async {
+            let mut wire = self.dialer.dial(sentinel, &self.login, 0).await?;
+            let mut command = redis::cmd("SENTINEL");
+            command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master);
+            let named = command.query_async::<Option<(String, u16)>>(&mut wire.connection).await;
+            named.map_err(|error| refused(sentinel, &error))
+        };
         let named = timeout(PATIENCE, asked)
             .await
-            .map_err(|_elapsed| Trouble::Late(sentinel.clone()))?
-            .map_err(|error| refused(sentinel, &error))?;
+            .unwrap_or_else(|_elapsed| Err(Trouble::Late(sentinel.clone())))?;
         Ok(named.map(|(host, port)| Address::new(host, port)))
     }
 }

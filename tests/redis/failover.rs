@@ -71,7 +71,14 @@ async fn one_sentinel_of_three_names_no_master() {
     let all = watched(&fleet);
     fleet.sentinel(0).kill();
     answers(&Redis::open(&all).expect("settings")).await;
+    let connected = Redis::open(&all).expect("settings");
+    answers(&connected).await;
     fleet.sentinel(1).kill();
     let refused = "no majority of the sentinels names the master";
     says(&Redis::open(&all).expect("settings"), refused).await;
+    // Nor is one believed any longer that is connected: the others may have replaced it.
+    says(&connected, refused).await;
+    assert!(count(&connected, "a").await.is_err());
+    fleet.sentinel(1).restart();
+    answers(&connected).await;
 }
