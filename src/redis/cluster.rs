@@ -85,7 +85,7 @@ async fn follow(cluster: Arc<Cluster>) {
             }
             Err(trouble) => {
                 cluster.miss(trouble);
-                sleep(pauses.next().unwrap_or(LONGEST).min(LONGEST)).await;
+                sleep(pauses.next().unwrap_or(LONGEST)).await;
             }
         }
     }

@@ -21,9 +21,9 @@ use crate::redis::waits::Waits;
 /// How often a server is examined. In between, calls find out by themselves.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// The pauses between attempts to connect.
-const SHORTEST: Duration = Duration::from_millis(50);
-pub(super) const LONGEST: Duration = Duration::from_secs(2);
+/// The pauses between attempts to connect, without the jitter that at most doubles them.
+const SHORTEST: Duration = Duration::from_millis(20);
+pub(super) const LONGEST: Duration = Duration::from_millis(500);
 
 /// How connections are made.
 pub(super) struct Making {
@@ -106,9 +106,9 @@ impl Keeper {
             }
             if ended.lasted {
                 pauses = new_pauses();
-            } else {
-                sleep(pauses.next().unwrap_or(LONGEST).min(LONGEST)).await;
             }
+            // Also after the first: a server that ends was every replica's.
+            sleep(pauses.next().unwrap_or(LONGEST)).await;
         }
     }
 
