@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisError, Value};
+use redis::{RedisError, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -143,23 +143,6 @@ impl Line {
         let answer = self.await_answer(up, deadline, kept).await?;
         enough(up, waits, have).map_err(Failure::Sent)?;
         Ok(answer)
-    }
-
-    /// Asks something that changes nothing.
-    pub(super) async fn ask(
-        &self,
-        command: &Cmd,
-        deadline: Instant,
-    ) -> Result<(Arc<Up>, Value), Failure> {
-        let up = self.up(deadline).await.map_err(Failure::NotSent)?;
-        let mut connection = up.connection.clone();
-        let asked = command.query_async(&mut connection);
-        match self.await_answer(&up, deadline, asked).await? {
-            Answer::Value(value) => Ok((up, value)),
-            Answer::Moved(_) | Answer::Ask(_) | Answer::TryAgain => {
-                Err(Failure::Sent(refused(&up, "MOVED")))
-            }
-        }
     }
 
     async fn await_answer(

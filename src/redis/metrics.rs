@@ -115,7 +115,7 @@ impl Metrics {
 const fn call_word(trouble: &Trouble) -> &'static str {
     match trouble {
         Trouble::Late(_) => "late",
-        Trouble::Refused { .. } | Trouble::Strange(_) | Trouble::Redirected(_) => "refused",
+        Trouble::Refused { .. } | Trouble::Redirected(_) => "refused",
         Trouble::TooFewReplicas { .. } => "unconfirmed",
         Trouble::Starting
         | Trouble::Name(_)
@@ -141,10 +141,9 @@ const fn connect_word(trouble: &Trouble) -> &'static str {
         Trouble::PasswordFile(..) => "password_file",
         Trouble::Login(_) => "login",
         Trouble::Lost(_) => "lost",
-        Trouble::Refused { .. }
-        | Trouble::Strange(_)
-        | Trouble::Redirected(_)
-        | Trouble::TooFewReplicas { .. } => "refused",
+        Trouble::Refused { .. } | Trouble::Redirected(_) | Trouble::TooFewReplicas { .. } => {
+            "refused"
+        }
         Trouble::Unfit(..) => "unfit",
         Trouble::NoMaster | Trouble::Deposed(_) => "no_master",
         Trouble::NoSlot | Trouble::NoTopology => "no_topology",

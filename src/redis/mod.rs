@@ -41,16 +41,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use redis::{Cmd, Script, Value, from_redis_value};
+use redis::{Script, Value};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::clock::UnixTime;
+use crate::redis::checkup::Vitals;
 use crate::redis::cluster::{KeptCluster, keep_cluster};
 use crate::redis::invocation::Invocation;
 use crate::redis::keeper::{Kept, Making, Whereabouts, keep};
-use crate::redis::line::{Answer, Line};
+use crate::redis::line::{Answer, Line, Up};
 use crate::redis::sentinels::Sentinels;
 use crate::redis::setup::{Servers, Setup};
 use crate::redis::trouble::{Failure, Trouble};
@@ -74,19 +73,15 @@ enum Way {
     Cluster(Arc<KeptCluster>),
 }
 
-/// How a master is.
+/// A master, as it was when it was looked at in the last seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Master {
     /// `host:port`
     pub address: String,
-    /// Keys in the configured database, those of others and expired ones included.
-    pub keys: u64,
-    /// Bytes of memory in use, as of the last seconds.
+    /// Bytes of memory in use.
     pub memory_used: u64,
     /// Bytes of memory it may use before it refuses to store; nothing where it has no limit.
     pub memory_limit: Option<u64>,
-    /// What its clock says.
-    pub time: UnixTime,
 }
 
 impl fmt::Debug for Redis {
@@ -192,25 +187,13 @@ impl Redis {
         self.call(script, keys, args, true).await
     }
 
-    /// Asks every master something that needs no key and changes nothing.
-    ///
-    /// # Errors
-    /// [`RedisError`] where one of them gives no answer.
-    pub async fn every_master(&self, command: &Cmd) -> Result<Vec<Value>, RedisError> {
-        let deadline = self.deadline();
-        let lines = self.lines(deadline).await?;
-        let asked = lines.iter().map(|line| line.ask(command, deadline));
-        Ok(try_join_all(asked).await?.into_iter().map(|(_, value)| value).collect())
-    }
-
-    /// How every master is.
-    ///
-    /// # Errors
-    /// [`RedisError`] where one of them gives no answer.
-    pub async fn masters(&self) -> Result<Vec<Master>, RedisError> {
-        let deadline = self.deadline();
-        let lines = self.lines(deadline).await?;
-        Ok(try_join_all(lines.iter().map(|line| describe(line, deadline))).await?)
+    /// The masters that are connected.
+    pub fn masters(&self) -> Vec<Master> {
+        let lines = match &self.way {
+            Way::One(kept) => vec![Arc::clone(&kept.line)],
+            Way::Cluster(kept) => kept.cluster.lines(),
+        };
+        lines.iter().filter_map(|line| line.now().ok()).map(|up| describe(&up)).collect()
     }
 
     async fn call(
@@ -233,13 +216,6 @@ impl Redis {
         Ok(done?)
     }
 
-    async fn lines(&self, deadline: Instant) -> Result<Vec<Arc<Line>>, Trouble> {
-        match &self.way {
-            Way::One(kept) => Ok(vec![Arc::clone(&kept.line)]),
-            Way::Cluster(kept) => kept.cluster.lines(deadline).await,
-        }
-    }
-
     fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
@@ -259,18 +235,7 @@ async fn run_on_one(
     }
 }
 
-async fn describe(line: &Line, deadline: Instant) -> Result<Master, Failure> {
-    let (keys, time) = (redis::cmd("DBSIZE"), redis::cmd("TIME"));
-    let ((up, keys), (_, time)) =
-        tokio::try_join!(line.ask(&keys, deadline), line.ask(&time, deadline))?;
-    let strange = |_| Failure::Sent(Trouble::Strange(up.address.clone()));
-    let (secs, micros) = from_redis_value::<(u64, u64)>(time).map_err(strange)?;
-    let vitals = up.vitals();
-    Ok(Master {
-        address: up.address.to_string(),
-        keys: from_redis_value(keys).map_err(strange)?,
-        memory_used: vitals.memory_used,
-        memory_limit: vitals.memory_limit,
-        time: UnixTime::from_secs(secs).plus(Duration::from_micros(micros)),
-    })
+fn describe(up: &Up) -> Master {
+    let Vitals { memory_used, memory_limit, .. } = up.vitals();
+    Master { address: up.address.to_string(), memory_used, memory_limit }
 }

@@ -27,8 +27,6 @@ pub(super) enum Trouble {
     Lost(Address),
     #[error("{address} answers {code}{advice}", advice = advice(code))]
     Refused { address: Address, code: String },
-    #[error("{0} answers what was not asked for")]
-    Strange(Address),
     #[error("{0}: {1}")]
     Unfit(Address, Unfit),
     #[error("no majority of the sentinels names the master")]

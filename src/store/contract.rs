@@ -113,6 +113,17 @@ pub struct Fill {
     pub entries: u64,
     /// Entries it takes before it refuses.
     pub capacity: u64,
+    /// The memory of what holds the entries, where that is elsewhere and has a limit of its own.
+    pub memory: Option<Memory>,
+}
+
+/// How much of a memory is used, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// What is in use.
+    pub used: u64,
+    /// What can be used before the store refuses.
+    pub limit: u64,
 }
 
 /// Why a store could not keep its promise. It then answers this, never a guess.

@@ -231,7 +231,8 @@ impl Store for MemoryStore {
     }
 
     fn fill(&self) -> Fill {
-        Fill { entries: self.entries.load(Ordering::Relaxed), capacity: self.capacity }
+        let entries = self.entries.load(Ordering::Relaxed);
+        Fill { entries, capacity: self.capacity, memory: None }
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::store::contract::{Fill, Store};
+use crate::store::contract::{Fill, Memory, Store};
 
 /// From this part on, in percent, a store is nearly full: a fifth is left for whoever gets the message.
 const NEARLY: u64 = 80;
@@ -16,8 +16,7 @@ const NEARLY: u64 = 80;
 /// and again.
 const NO_LONGER: u64 = 70;
 
-/// The gauges `hookgate_store_entries`, `hookgate_store_capacity` and `hookgate_store_nearly_full`, read
-/// at the moment of the scrape. Clones share one state.
+/// The gauges `hookgate_store_…`, read at the moment of the scrape. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Fullness {
     store: Arc<dyn Store>,
@@ -36,10 +35,18 @@ impl Fullness {
         let fill = self.store.fill();
         let was = self.nearly_full.load(Ordering::Relaxed);
         let is = is_nearly_full(fill, was);
-        let Fill { entries, capacity } = fill;
+        let Fill { entries, capacity, memory } = fill;
         if is != was && self.nearly_full.swap(is, Ordering::Relaxed) == was {
+            let (memory_used, memory_limit) =
+                (memory.map(|memory| memory.used), memory.map(|memory| memory.limit));
             if is {
-                tracing::warn!(entries, capacity, "the store is nearly full: then it refuses");
+                tracing::warn!(
+                    entries,
+                    capacity,
+                    memory_used,
+                    memory_limit,
+                    "the store is nearly full: then it refuses"
+                );
             } else {
                 tracing::info!(entries, capacity, "the store has room again");
             }
@@ -51,7 +58,9 @@ impl Fullness {
 /// Whether it is, where it `was` a moment ago.
 fn is_nearly_full(fill: Fill, was: bool) -> bool {
     let part = if was { NO_LONGER } else { NEARLY };
-    u128::from(fill.entries) * 100 >= u128::from(fill.capacity) * u128::from(part)
+    let reaches = |used: u64, of: u64| u128::from(used) * 100 >= u128::from(of) * u128::from(part);
+    reaches(fill.entries, fill.capacity)
+        || fill.memory.is_some_and(|memory: Memory| reaches(memory.used, memory.limit))
 }
 
 impl Collector for Fullness {
@@ -69,8 +78,18 @@ impl Collector for Fullness {
                 fill.capacity,
             ),
             (
+                "hookgate_store_memory_bytes",
+                "Memory in use at the Redis server that has the least left for its size; 0 without a limit",
+                fill.memory.map_or(0, |memory| memory.used),
+            ),
+            (
+                "hookgate_store_memory_limit_bytes",
+                "The maxmemory of that server; 0 without a limit",
+                fill.memory.map_or(0, |memory| memory.limit),
+            ),
+            (
                 "hookgate_store_nearly_full",
-                "1 from 80 % of the capacity on, until it is below 70 % again",
+                "1 from 80 % of the capacity or of that memory on, until both are below 70 % again",
                 u64::from(self.nearly_full.load(Ordering::Relaxed)),
             ),
         ];
@@ -88,7 +107,12 @@ mod tests {
 
     #[test]
     fn nearly_begins_at_80_and_ends_below_70_percent() {
-        let says = |entries, was| is_nearly_full(Fill { entries, capacity: 1000 }, was);
+        let of = |entries, capacity| Fill { entries, capacity, memory: None };
+        let says = |entries, was| is_nearly_full(of(entries, 1000), was);
+        let in_memory = |used, was| {
+            let memory = Some(Memory { used, limit: 1000 });
+            is_nearly_full(Fill { memory, ..of(1, 1000) }, was)
+        };
         for (entries, rising, falling) in [
             (0, false, false),
             (699, false, false),
@@ -99,9 +123,10 @@ mod tests {
             (u64::MAX, true, true),
         ] {
             assert_eq!((says(entries, false), says(entries, true)), (rising, falling), "{entries}");
+            let memory = (in_memory(entries, false), in_memory(entries, true));
+            assert_eq!(memory, (rising, falling), "{entries} bytes");
         }
-        let whole = Fill { entries: u64::MAX / 2, capacity: u64::MAX };
-        assert!(!is_nearly_full(whole, true));
-        assert!(is_nearly_full(Fill { entries: 0, capacity: 0 }, false), "it refuses everything");
+        assert!(!is_nearly_full(of(u64::MAX / 2, u64::MAX), true));
+        assert!(is_nearly_full(of(0, 0), false), "it refuses everything");
     }
 }

@@ -19,7 +19,9 @@ use crate::store::disk::DiskStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 
-pub use contract::{Claim, Fill, Incarnation, Insert, Key, Namespace, Nonce, Store, StoreError};
+pub use contract::{
+    Claim, Fill, Incarnation, Insert, Key, Memory, Namespace, Nonce, Store, StoreError,
+};
 pub use metrics::Fullness;
 pub use repeat::Repeating;
 pub use settings::{Backend, Settings};

@@ -176,7 +176,7 @@ mod tests {
             false
         }
         fn fill(&self) -> Fill {
-            Fill { entries: 0, capacity: 0 }
+            Fill { entries: 0, capacity: 0, memory: None }
         }
         async fn ready(&self) -> Result<(), StoreError> {
             Ok(())

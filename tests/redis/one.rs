@@ -66,12 +66,12 @@ async fn a_full_server_is_full_and_not_down() {
     }
     assert_eq!(full, Some(RedisError::Full));
     assert_eq!(redis.ready(), Ok(()));
-    let [master] = redis.masters().await.expect("figures").try_into().expect("one master");
-    assert_eq!(master.address, server.address());
-    assert_eq!(master.memory_limit, Some(3 << 20));
-    assert!(master.keys > 0 && master.memory_used > 0 && master.time.secs() > 0, "{master:?}");
-    let pongs = redis.every_master(&redis::cmd("PING")).await;
-    assert_eq!(pongs, Ok(vec![Value::SimpleString("PONG".to_owned())]));
+    soon("it is seen that little is left", async || {
+        let [master] = redis.masters().try_into().expect("one master");
+        assert_eq!((&master.address, master.memory_limit), (&server.address(), Some(3 << 20)));
+        master.memory_used > 2 << 20
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -36,10 +36,8 @@ async fn every_node_is_called_for_its_keys_and_slots_may_move() {
     }
     assert_eq!(owners.len(), 3, "keys lie on every node");
     assert_eq!(redis.ready(), Ok(()));
-    let masters = redis.masters().await.expect("figures");
-    let addresses: BTreeSet<_> = masters.iter().map(|master| master.address.clone()).collect();
+    let addresses: BTreeSet<_> = redis.masters().into_iter().map(|master| master.address).collect();
     assert_eq!(addresses, cluster.addresses().into_iter().collect());
-    assert_eq!(masters.iter().map(|master| master.keys).sum::<u64>(), 30);
 
     let slot = cluster.slot("hookgate:{a}");
     let (from, to) = (cluster.owner(slot), (cluster.owner(slot) + 1) % 3);
@@ -89,7 +87,7 @@ async fn a_dead_node_takes_only_its_keys_with_it_and_comes_back() {
     says(&redis, &address).await;
     assert!(matches!(count(&redis, &mine).await, Err(RedisError::Down(_))));
     assert_eq!(count(&redis, &other).await, Ok(Value::Int(2)));
-    assert!(redis.masters().await.is_err());
+    assert_eq!(redis.masters().len(), 2);
     cluster.node(0).restart();
     soon("it is back", async || count(&redis, &mine).await == Ok(Value::Int(2))).await;
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hookgate::store::{Claim, Insert, Namespace, Store, StoreError};
 
 use crate::backends::{key, nonce, one, value};
-use crate::replica::{Replica, WRONG};
+use crate::replica::{Replica, WRONG, soon};
 use crate::server::RedisServer;
 
 #[tokio::test]
@@ -31,6 +31,11 @@ async fn a_server_without_memory_is_full_and_what_was_begun_is_finished() {
     // So that it stays full, whatever room callers leave who go away.
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "2mb"]), "OK");
     assert!(matches!(replica.store.ready().await, Err(StoreError::Full)));
+    soon("it is seen how little is left", async || {
+        let memory = replica.store.fill().memory.unwrap();
+        memory.limit == 2 << 20 && memory.used > memory.limit
+    })
+    .await;
     let claim = replica.store.claim(key(50), mine, until).await;
     assert!(matches!(claim, Err(StoreError::Full)), "{claim:?}");
 

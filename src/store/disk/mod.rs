@@ -178,7 +178,8 @@ impl Store for DiskStore {
     }
 
     fn fill(&self) -> Fill {
-        Fill { entries: self.shared.entries.load(Ordering::Relaxed), capacity: self.capacity }
+        let entries = self.shared.entries.load(Ordering::Relaxed);
+        Fill { entries, capacity: self.capacity, memory: None }
     }
 
     /// Commits, and so finds out about the disk.

@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 
 use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, NoEntropy, draw};
-use crate::redis::{Redis, RedisError};
-use crate::store::contract::{Key, StoreError};
+use crate::redis::{Master, Redis, RedisError};
+use crate::store::contract::{Key, Memory, StoreError};
 use crate::store::redis::history::{Known, Part, Tag};
 use crate::store::redis::layout::{Layout, MARGIN, Process, TAGS, length, moment, number, tag_of};
 use crate::store::redis::script::{Answer, Scripts, Told, strange};
@@ -82,6 +82,15 @@ impl Histories {
     /// The name of this process.
     pub(crate) const fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// The memory of the server that has the least left for its size.
+    pub(crate) fn memory(&self) -> Option<Memory> {
+        let of = |master: Master| {
+            master.memory_limit.map(|limit| Memory { used: master.memory_used, limit })
+        };
+        let part = |memory: &Memory| memory.used.saturating_mul(1_000) / memory.limit.max(1);
+        self.redis.masters().into_iter().filter_map(of).max_by_key(part)
     }
 
     /// What every script is told first: which history its caller believes in, who that is, and when.

@@ -212,7 +212,7 @@ impl Store for RedisStore {
     /// Every key of Redis' database counts, whoever wrote it.
     fn fill(&self) -> Fill {
         let entries = self.histories.latest().map_or(0, |known| known.entries());
-        Fill { entries, capacity: self.capacity }
+        Fill { entries, capacity: self.capacity, memory: self.histories.memory() }
     }
 
     /// Looks at all histories, and has every server of Redis take a write.
