@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -82,6 +83,7 @@ pub struct App {
     local: Arc<Local>,
     deliveries: Arc<Deliveries>,
     fullness: Fullness,
+    arrivals: Option<Receiver<()>>,
     clock: Arc<dyn Clock>,
     ready_grace: Duration,
 }
@@ -280,6 +282,7 @@ impl App {
             local,
             deliveries,
             fullness,
+            arrivals: redis.map(|redis| redis.arrivals()),
             clock: ambient.clock,
             ready_grace: config.listener.ready_grace.get(),
         })
@@ -329,6 +332,7 @@ impl App {
             self.fullness,
             self.readiness.clone(),
             self.clock,
+            self.arrivals,
             stop.clone(),
         ));
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -27,6 +28,9 @@ pub(crate) async fn leave(
 /// Looks after the store now and then: tells in readiness what is wrong with it and in the log how full
 /// it is, and hands over to it what it has missed: for the last time when every call is answered.
 ///
+/// With each of the `arrivals` it looks at once. Another server may have taken over, and all replicas have to
+/// look at that one before any of them takes a step.
+///
 /// A store that does not answer makes this replica unready, so that one with a broken line of its own gets
 /// no calls. It stays ready where a client goes on without the store, and where the store is full: every
 /// other replica has the same trouble, and without any replica nobody would get even what still works.
@@ -36,6 +40,7 @@ pub(crate) async fn watch(
     fullness: Fullness,
     readiness: Readiness,
     clock: Arc<dyn Clock>,
+    mut arrivals: Option<Receiver<()>>,
     stop: CancellationToken,
 ) {
     const EVERY: Duration = Duration::from_secs(5);
@@ -59,10 +64,21 @@ pub(crate) async fn watch(
         fullness.look();
         tokio::select! {
             () = clock.sleep(EVERY) => {}
+            () = arrival(arrivals.as_mut()) => {}
             () = stop.cancelled() => break,
         }
     }
     local.leave(store.as_ref()).await;
+}
+
+/// The next one; never, where there are none.
+async fn arrival(arrivals: Option<&mut Receiver<()>>) {
+    if let Some(arrivals) = arrivals
+        && arrivals.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Limits forget addresses that have been quiet.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -34,6 +35,8 @@ pub(super) struct Making {
     /// Whether servers have to be nodes of a cluster.
     pub(super) cluster: bool,
     pub(super) metrics: Metrics,
+    /// Told of each connection that calls can use from now on.
+    pub(super) arrivals: watch::Sender<()>,
 }
 
 /// Where the server is.
@@ -91,6 +94,7 @@ impl Keeper {
                     tracing::info!(server = %wires.up.address, "connected to Redis");
                     told = None;
                     self.line.connected(&wires.up);
+                    self.making.arrivals.send_replace(());
                     server.is(true);
                     let ended = self.attend(&mut wires).await;
                     server.is(false);

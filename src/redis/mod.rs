@@ -43,6 +43,7 @@ use std::time::Duration;
 
 use redis::{Script, Value};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::redis::checkup::Vitals;
@@ -65,6 +66,7 @@ pub struct Redis {
     prefix: Arc<str>,
     timeout: Duration,
     metrics: Metrics,
+    arrivals: watch::Receiver<()>,
 }
 
 #[derive(Clone)]
@@ -116,6 +118,7 @@ impl Redis {
         let setup = Setup::new(settings)?;
         let _runtime = Handle::try_current().map_err(|_| SetupError::NoRuntime)?;
         let (prefix, timeout) = (setup.prefix.into(), setup.timeout);
+        let (arrived, arrivals) = watch::channel(());
         let making = Arc::new(Making {
             dialer: setup.dialer.clone(),
             login: setup.login,
@@ -123,6 +126,7 @@ impl Redis {
             replicas: setup.replicas,
             cluster: matches!(setup.servers, Servers::Cluster(_)),
             metrics: metrics.clone(),
+            arrivals: arrived,
         });
         let way = match setup.servers {
             Servers::Standalone(address) => {
@@ -134,7 +138,13 @@ impl Redis {
             }
             Servers::Cluster(seeds) => Way::Cluster(Arc::new(keep_cluster(seeds, making))),
         };
-        Ok(Self { way, prefix, timeout, metrics })
+        Ok(Self { way, prefix, timeout, metrics, arrivals })
+    }
+
+    /// Changes with each connection that can be used from now on: what is behind it may be another server,
+    /// which whoever relies on what it holds should look at soon.
+    pub fn arrivals(&self) -> watch::Receiver<()> {
+        self.arrivals.clone()
     }
 
     /// What every key begins with.

@@ -108,6 +108,25 @@ async fn a_gateway_waits_for_a_redis_that_is_away_at_its_start() {
     one.link().await;
 }
 
+/// Whoever looks late lets others take steps on a server that lacks what only he knows.
+#[tokio::test]
+async fn a_redis_that_comes_back_is_looked_at_at_once() {
+    let mut redis = RedisServer::start();
+    let one = Scene::new(&shared(&redis, NO_LIMITS)).await;
+    one.until_pending(&[]).await;
+    redis.restart();
+    // No time passes by which it would look anyway, and nobody calls.
+    for _ in 0..1000 {
+        let (_, pending) = one.pending().await;
+        if pending.iter().any(|reason| reason.contains("it is another server")) {
+            until_ready(&one).await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nobody looks: {:?}", one.pending().await.1);
+}
+
 /// Lets time pass until nothing is pending: a few looks, or the clock would be too far from Redis'.
 async fn until_ready(scene: &Scene) {
     for _ in 0..20 {
