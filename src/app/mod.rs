@@ -20,7 +20,7 @@ use crate::app::state::{
     key_file_watch, live_keyring, local, open_redis, open_store, replicas, state_directory,
     state_problems, tell_of_key_file,
 };
-use crate::app::upkeep::{leave, sweep, watch};
+use crate::app::upkeep::{leave, tend, watch};
 use crate::body::Intake;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -318,7 +318,7 @@ impl App {
             Arc::new(self.registry),
             stop.clone(),
         ));
-        tasks.spawn(sweep(Arc::clone(&self.limits), Arc::clone(&self.clock), stop.clone()));
+        tasks.spawn(tend(Arc::clone(&self.limits), Arc::clone(&self.clock), stop.clone()));
         if let Some(key_file) = self.key_file {
             let tell = tell_of_key_file(self.readiness.clone());
             tasks.spawn(key_file.run(tell, stop.clone()));

@@ -81,12 +81,12 @@ async fn arrival(arrivals: Option<&mut Receiver<()>>) {
     std::future::pending().await
 }
 
-/// Limits forget addresses that have been quiet.
-pub(crate) async fn sweep(limits: Arc<Limits>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// Limits forget addresses that have been quiet, and find Redis again on a quiet replica.
+pub(crate) async fn tend(limits: Arc<Limits>, clock: Arc<dyn Clock>, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(30);
     loop {
         tokio::select! {
-            () = clock.sleep(EVERY) => limits.sweep(),
+            () = clock.sleep(EVERY) => limits.tend().await,
             () = stop.cancelled() => return,
         }
     }

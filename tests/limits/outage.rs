@@ -80,6 +80,30 @@ async fn a_stalled_redis_is_waited_for_once() {
     returns(&replica).await;
 }
 
+/// Nobody calls it, and its metric must not go on saying that Redis is away.
+#[tokio::test]
+async fn a_quiet_replica_comes_back_by_itself() {
+    let mut server = RedisServer::start();
+    let replica = Replica::new(&server, &settings(10, PATIENT));
+    assert_eq!(replica.passes(1, 1).await, 1);
+    server.kill();
+    assert_eq!(replica.passes(1, 1).await, 1);
+    assert!(replica.is_local());
+    replica.clock.advance(SECOND);
+    replica.limits.tend().await;
+    assert!(replica.is_local(), "it is still away");
+    server.restart();
+    for _ in 0..3_000 {
+        replica.clock.advance(SECOND);
+        replica.limits.tend().await;
+        if !replica.is_local() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it never came back");
+}
+
 /// A replica that starts while Redis is away limits from the first call on.
 #[tokio::test]
 async fn nobody_gets_in_free_before_redis_is_there() {

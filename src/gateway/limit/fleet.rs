@@ -62,6 +62,13 @@ impl Fleet {
         }
     }
 
+    /// Asks nothing, to find out whether it is back, where it is away and a trial is due.
+    pub(crate) async fn look(&self, patience: Duration) {
+        if let Some(leave @ Leave::Trial) = self.reach.leave() {
+            let _nothing = self.run(leave, patience, &Call::new("", Draws::Each, &[])).await;
+        }
+    }
+
     async fn run(&self, leave: Leave, patience: Duration, call: &Call) -> Option<Vec<Answer>> {
         let keys: Vec<&[u8]> = call.keys.iter().map(String::as_bytes).collect();
         let words: Vec<&[u8]> = call.words.iter().map(String::as_bytes).collect();

@@ -208,8 +208,16 @@ impl Limits {
         Ok(Admitted(verified))
     }
 
-    /// Forgets who has been away long enough to start anew. Meant to be called every 30 s or so.
-    pub fn sweep(&self) {
+    /// Forgets who has been away long enough to start anew, and sees whether Redis is back where no call
+    /// has found out. Meant to be called every 30 s or so.
+    pub async fn tend(&self) {
+        self.sweep();
+        if let (Some(fleet), Some(patience)) = (&self.fleet, self.patience) {
+            fleet.look(patience).await;
+        }
+    }
+
+    fn sweep(&self) {
         for limit in Limit::ALL {
             let mut keys: usize = 0;
             for buckets in self.of_kind(limit) {
