@@ -39,7 +39,8 @@ pub enum Turn {
 pub struct Claimed {
     key: Key,
     nonce: Nonce,
-    lease_until: UnixTime,
+    /// When its lease ends, on the stop watch: no wall clock ends it in the store.
+    ends: Duration,
     until: UnixTime,
 }
 
@@ -106,7 +107,8 @@ impl Deliveries {
     ) -> Result<Turn, Refusal> {
         let nonce = Nonce(draw(self.entropy.as_ref())?);
         let lease_until = self.clock.now().plus(LEASE);
-        let claimed = Claimed { key, nonce, lease_until, until };
+        let ends = self.clock.monotonic().saturating_add(LEASE);
+        let claimed = Claimed { key, nonce, ends, until };
         match self.store.claim(key, nonce, lease_until).await {
             Ok(Claim::Mine) => self.check(claimed, history).await.map(Turn::Mine),
             Ok(Claim::Busy) => Ok(Turn::Busy),
@@ -210,7 +212,7 @@ async fn tell_later(
             return Err(StoreError::Down("it has been closed".to_owned()));
         };
         match tell(store.as_ref(), claimed, end).await {
-            Err(StoreError::Down(_)) if !last && clock.now() < claimed.lease_until => {}
+            Err(StoreError::Down(_)) if !last && clock.monotonic() < claimed.ends => {}
             told => return told,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hookgate::clock::Clock;
 use hookgate::demo::server as demo;
 use serde_json::{Value, json};
 
@@ -292,10 +293,11 @@ async fn a_report_is_delivered_once_whenever_the_store_goes_away() {
     }
 }
 
-/// The service took the report, and then the store is away for a while: it is told when it is back.
+/// The service took the report, and then the store is away for a while: it is told when it is back. A wall
+/// clock that is wrong meanwhile ends no lease.
 #[tokio::test]
 async fn what_was_delivered_is_noted_when_the_store_is_back() {
-    for (away, delivered) in [(5, 1), (100, 1), (125, 2)] {
+    for (away, ahead, delivered) in [(5, 0, 1), (100, 0, 1), (125, 0, 2), (20, 600, 1)] {
         let scene = Scene::new(&troubled(Trouble::None)).await;
         let (store, clock) = (scene.store().clone(), scene.clock.clone());
         scene.answers_reports(move |_| {
@@ -304,14 +306,17 @@ async fn what_was_delivered_is_noted_when_the_store_is_back() {
         });
         let report = report(&scene.ids_of(HOOK_INSTANCE).await);
         assert_eq!(scene.report(report.clone()).await.status(), 200, "the service has it");
+        let ahead = Duration::from_secs(ahead);
+        clock.set(clock.now().plus(ahead));
         for _ in 0..away / 5 {
             tokio::time::sleep(Duration::from_millis(5)).await;
             clock.advance(Duration::from_secs(5));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+        clock.set(clock.now().minus(ahead));
         scene.answers_reports(|_| status(200));
         scene.store().gets(Trouble::None);
         report_until_taken(&scene, &report).await;
-        assert_eq!(scene.reports().len(), delivered, "away for {away} seconds");
+        assert_eq!(scene.reports().len(), delivered, "away for {away} seconds, {ahead:?} ahead");
     }
 }
