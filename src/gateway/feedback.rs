@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::StatusCode;
 use http::request::Parts;
 use http_body::Body;
@@ -25,6 +26,10 @@ use crate::gateway::upstream::Way;
 use crate::names::{HookInstance, ServiceId};
 use crate::record::Record;
 use crate::store::{Key, Namespace};
+
+/// How many entries of a call the store is asked about at once. One after the other, the claims of a long
+/// report would take so long that the first leases end.
+const AT_ONCE: usize = 64;
 
 /// The way of a feedback call.
 #[derive(Debug)]
@@ -223,9 +228,8 @@ impl FeedbackPath {
             .await;
         match answer {
             Ok(answer) if answer.status().is_success() => {
-                for claim in share.claims {
-                    self.deliveries.settle(claim, answer.status()).await;
-                }
+                let settle = |claim| self.deliveries.settle(claim, answer.status());
+                stream::iter(share.claims).for_each_concurrent(AT_ONCE, settle).await;
                 // The first answer and that to a repeat are the same: the status of the first entry,
                 // and no body, which the standard does not define for feedback in any version.
                 Ok(empty(share.answered.unwrap_or_else(|| answer.status())))
@@ -249,40 +253,46 @@ impl FeedbackPath {
         group: Group,
         share: &mut Share,
     ) -> Result<(), Refusal> {
-        let lifetime = call.service.feedback.lifetime.get();
         let mut met = HashSet::new();
-        for entry in group.entries {
-            // An entry that the body has twice is its own repeat.
-            if !met.insert(entry.fingerprint) {
-                continue;
-            }
-            let parts = [
-                call.caller.client().as_str().as_bytes(),
-                call.id.as_str().as_bytes(),
-                &entry.fingerprint,
-            ];
-            let key = Key::new(Namespace::Delivery, &parts);
-            // As long as somebody can repeat it: ids may live longer than new ones do.
-            let until = self.clock.now().plus(lifetime).max(entry.mapped.expires);
-            match self.deliveries.claim(key, until, entry.mapped.history).await? {
-                Turn::Mine(claim) => {
+        // An entry that the body has twice is its own repeat.
+        let entries = group.entries.into_iter().filter(|entry| met.insert(entry.fingerprint));
+        let claims = stream::iter(entries).map(|entry| async {
+            let turn = self.claim_entry(call, &entry).await;
+            (entry, turn)
+        });
+        // All of them, also where one fails: what is claimed must be given back.
+        let claimed: Vec<_> = claims.buffered(AT_ONCE).collect().await;
+        let mut failed = None;
+        for (entry, turn) in claimed {
+            match turn {
+                Ok(Turn::Mine(claim)) => {
                     share.entries.push(entry);
                     share.claims.push(claim);
                 }
-                Turn::Done(status) if share.entries.is_empty() => {
+                Ok(Turn::Done(status)) if share.entries.is_empty() => {
                     share.answered = share.answered.or(Some(status));
                 }
-                Turn::Done(_) => {}
-                Turn::Busy => return Err(Refusal::Busy),
+                Ok(Turn::Done(_)) => {}
+                Ok(Turn::Busy) => failed = failed.or(Some(Refusal::Busy)),
+                Err(refusal) => failed = failed.or(Some(refusal)),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn claim_entry(&self, call: &FeedbackCall<'_>, entry: &Known) -> Result<Turn, Refusal> {
+        let (client, service) = (call.caller.client().as_str(), call.id.as_str());
+        let parts = [client.as_bytes(), service.as_bytes(), &entry.fingerprint];
+        let key = Key::new(Namespace::Delivery, &parts);
+        // As long as somebody can repeat it: ids may live longer than new ones do.
+        let lifetime = call.service.feedback.lifetime.get();
+        let until = self.clock.now().plus(lifetime).max(entry.mapped.expires);
+        self.deliveries.claim(key, until, entry.mapped.history).await
     }
 
     async fn release(&self, claims: Vec<Claimed>) {
-        for claim in claims {
-            self.deliveries.release(claim).await;
-        }
+        let release = |claim| self.deliveries.release(claim);
+        stream::iter(claims).for_each_concurrent(AT_ONCE, release).await;
     }
 }
 
