@@ -301,3 +301,45 @@ async fn a_process_that_misses_nothing_waits_for_those_that_might() {
     })
     .await;
 }
+
+/// It was a replica meanwhile, and has the data of another server now. Who was away then knows it as the same
+/// run as before.
+#[tokio::test]
+async fn a_master_that_was_a_replica_in_between_is_looked_at_first() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.address()).await;
+    let (direct, led) = (one(server.address()), one(proxy.address()));
+    let [winner, away] = [Replica::ready(&direct, 0).await, Replica::ready(&direct, 0).await];
+    let idle = Replica::ready(&led, 0).await;
+    let address = server.address().replace(':', " ");
+    let other = RedisServer::start_with(&["--replicaof", &address]);
+    let keys = server.command(&["DBSIZE"]);
+    eventually("the other has it all", || other.command(&["DBSIZE"]) == keys);
+    assert_eq!(other.command(&["REPLICAOF", "NO", "ONE"]), "OK");
+    let until = winner.later(600);
+    let first = answered(async || winner.insert(1, nonce(), until).await).await;
+    assert_eq!(first, Insert::First);
+
+    proxy.lead_to(other.address());
+    soon("the other is looked at", async || {
+        let _ready_or_not = idle.store.ready().await;
+        !other.command(&["HGET", "hookgate:v1:{hg0}:history", "moved"]).is_empty()
+    })
+    .await;
+    let (host, port) = (other.address(), other.address());
+    let (host, port) = (host.split(':').next().unwrap(), port.split(':').nth(1).unwrap());
+    assert_eq!(server.command(&["REPLICAOF", host, port]), "OK");
+    eventually("it has what the other has", || {
+        server.command(&["INFO", "replication"]).contains("master_link_status:up")
+    });
+    assert_eq!(server.command(&["REPLICAOF", "NO", "ONE"]), "OK");
+    let mut refused = String::new();
+    soon("who was away is told to wait", async || {
+        match away.insert(1, nonce(), until).await {
+            Ok(answer) => panic!("{answer:?} before anybody has looked"),
+            Err(error) => refused = error.to_string(),
+        }
+        refused.contains("another server")
+    })
+    .await;
+}

@@ -33,5 +33,6 @@ mod replica;
 mod shared;
 mod forgotten;
 mod bounds;
+mod partial;
 mod linear;
 mod history;

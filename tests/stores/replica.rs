@@ -67,7 +67,12 @@ impl Replica {
 
     /// The pause after a forgetting is over.
     pub(crate) fn end_pause(&self) {
-        self.clock.turned.fetch_add(5, Ordering::Relaxed);
+        self.turn(5);
+    }
+
+    /// So many seconds pass on its stop watch.
+    pub(crate) fn turn(&self, secs: u64) {
+        self.clock.turned.fetch_add(secs, Ordering::Relaxed);
     }
 
     /// Spends the key `n`.

@@ -1,7 +1,6 @@
 //! What this process believes of the histories in Redis, and how it asks in that belief.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -11,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, NoEntropy, draw};
-use crate::redis::{Master, Redis, RedisError};
+use crate::redis::{Master, Redis};
 use crate::store::contract::{Key, Memory, StoreError};
 use crate::store::redis::history::{Known, Part, Tag};
 use crate::store::redis::layout::{Layout, MARGIN, Process, TAGS, length, moment, number, tag_of};
@@ -42,8 +41,6 @@ pub(crate) struct Histories {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     known: ArcSwapOption<Known>,
-    /// How many calls have failed: after each, another server may have taken over.
-    failures: AtomicU64,
     reading: Mutex<()>,
 }
 
@@ -74,7 +71,6 @@ impl Histories {
             clock,
             entropy,
             known: ArcSwapOption::empty(),
-            failures: AtomicU64::new(0),
             reading: Mutex::new(()),
         })
     }
@@ -120,40 +116,7 @@ impl Histories {
         args: &[Vec<u8>],
     ) -> Result<Value, StoreError> {
         let (history, entry) = (self.layout.history(tag_of(key)), self.layout.entry(key));
-        self.ask_durably(script, &[&history, &entry], args).await
-    }
-
-    async fn ask_durably(
-        &self,
-        script: &Script,
-        keys: &[&[u8]],
-        args: &[Vec<u8>],
-    ) -> Result<Value, StoreError> {
-        self.noted(self.redis.run_durably(script, keys, &slices(args)).await)
-    }
-
-    async fn ask(
-        &self,
-        script: &Script,
-        keys: &[&[u8]],
-        args: &[Vec<u8>],
-    ) -> Result<Value, StoreError> {
-        self.noted(self.redis.run(script, keys, &slices(args)).await)
-    }
-
-    fn noted(&self, answer: Result<Value, RedisError>) -> Result<Value, StoreError> {
-        answer.map_err(|error| match error {
-            RedisError::Down(_) => {
-                self.note_failure();
-                error.into()
-            }
-            RedisError::Full => error.into(),
-        })
-    }
-
-    /// After a failed call nothing is believed before it has been read again.
-    pub(crate) fn note_failure(&self) {
-        self.failures.fetch_add(1, Ordering::AcqRel);
+        Ok(self.redis.run_durably(script, &[&history, &entry], &slices(args)).await?)
     }
 }
 
@@ -168,16 +131,11 @@ impl Histories {
         self.known.load_full()
     }
 
-    /// Whether no call has failed since `known` was read.
-    fn trusted(&self, known: &Known) -> bool {
-        known.failures == self.failures.load(Ordering::Acquire)
-    }
-
     /// The histories in which steps can be taken now.
     pub(crate) async fn known(&self) -> Result<Arc<Known>, StoreError> {
         let known = match self.latest() {
-            Some(known) if self.trusted(&known) => known,
-            other => self.read(other.as_ref()).await?,
+            Some(known) => known,
+            None => self.read(None).await?,
         };
         self.check_usable(&known)?;
         Ok(known)
@@ -211,7 +169,6 @@ impl Histories {
     pub(crate) async fn read(&self, stale: Option<&Arc<Known>>) -> Result<Arc<Known>, StoreError> {
         let _turn = self.reading.lock().await;
         if let Some(known) = self.latest()
-            && self.trusted(&known)
             && stale.is_none_or(|stale| !Arc::ptr_eq(stale, &known))
         {
             return Ok(known);
@@ -227,14 +184,13 @@ impl Histories {
 
     /// One caller at a time.
     async fn read_now(&self) -> Result<Look, StoreError> {
-        let failures = self.failures.load(Ordering::Acquire);
         let former = self.latest();
         // The first alone: if the servers do not have the script yet, it need not be sent 64 times.
         let mut told = vec![self.read_tag(0, former.as_deref()).await?];
         let others = (1..TAGS).map(|number| self.read_tag(number, former.as_deref()));
         told.extend(try_join_all(others).await?);
         let now = self.clock.monotonic();
-        let mut known = Known::new(&told, former.as_deref(), failures, now);
+        let mut known = Known::new(&told, former.as_deref(), now);
         if let Some(former) = former {
             known.usable_from = self.usable_from(&former, &known);
         }
@@ -274,7 +230,8 @@ impl Histories {
         args.extend([number(believed.since), mark.to_vec()]);
         args.extend([REMEMBERED, HEARD, LASTING, OTHERS].map(length));
         let history = self.layout.history(which);
-        Told::parse(self.ask_durably(&self.scripts.history, &[&history], &args).await?)
+        let script = &self.scripts.history;
+        Told::parse(self.redis.run_durably(script, &[&history], &slices(&args)).await?)
     }
 
     /// The policy by which the server of the tag `number` drops what has not ended, if it does.
@@ -282,7 +239,8 @@ impl Histories {
         let part = known.part(number).ok_or_else(strange)?;
         let args = self.belief(&part.tag, &part.run, self.clock.now(), Duration::MAX);
         let history = self.layout.history(number);
-        let answer = self.ask(&self.scripts.probe, &[&history, &history], &args).await?;
+        let keys: [&[u8]; 2] = [&history, &history];
+        let answer = self.redis.run(&self.scripts.probe, &keys, &slices(&args)).await?;
         let answer = Answer::parse(answer)?;
         match answer.word.as_str() {
             "sound" => Ok(None),

@@ -92,8 +92,6 @@ pub(crate) struct Known {
     pub(crate) follows: bool,
     /// From when on the stop watch steps are taken in them.
     pub(crate) usable_from: Duration,
-    /// How many calls of this process had failed before.
-    pub(crate) failures: u64,
     /// The policy by which a server drops what has not ended, where one does.
     pub(crate) evicts: Option<String>,
 }
@@ -101,7 +99,7 @@ pub(crate) struct Known {
 impl Known {
     /// What `told` says, one for each tag, at `now` on the stop watch. What was known of unchanged
     /// histories lives on.
-    pub(crate) fn new(told: &[Told], former: Option<&Self>, failures: u64, now: Duration) -> Self {
+    pub(crate) fn new(told: &[Told], former: Option<&Self>, now: Duration) -> Self {
         let mut numbers: HashMap<&[u8], usize> = HashMap::new();
         let mut nodes: Vec<Node> = Vec::new();
         let mut parts = Vec::with_capacity(TAGS);
@@ -131,7 +129,7 @@ impl Known {
         let incarnation = incarnation(told);
         let follows = told.iter().any(|told| told.follows);
         let usable_from = Duration::ZERO;
-        Self { parts, nodes, incarnation, follows, usable_from, failures, evicts: None }
+        Self { parts, nodes, incarnation, follows, usable_from, evicts: None }
     }
 
     /// The tag `number`.
@@ -204,11 +202,11 @@ mod tests {
 
     #[test]
     fn another_mark_of_one_tag_is_another_incarnation_of_all() {
-        let known = Known::new(&fleet(), None, 0, Duration::ZERO);
+        let known = Known::new(&fleet(), None, Duration::ZERO);
         assert_eq!(known.incarnation.since, UnixTime::from_millis(1_063));
         let mut other = fleet();
         other[7] = Told { since: 5_000, follows: true, ..told(700, 1) };
-        let other = Known::new(&other, Some(&known), 0, Duration::ZERO);
+        let other = Known::new(&other, Some(&known), Duration::ZERO);
         assert_ne!(other.incarnation.mark, known.incarnation.mark);
         assert!(other.follows && !known.follows);
         assert_eq!(other.incarnation.since, UnixTime::from_millis(5_000));
@@ -220,20 +218,20 @@ mod tests {
 
     #[test]
     fn only_the_highest_numbers_count() {
-        let known = Known::new(&fleet(), None, 0, Duration::ZERO);
+        let known = Known::new(&fleet(), None, Duration::ZERO);
         let answer =
             |steps, own| Answer { word: "held".to_owned(), steps, own, keys: 30, value: None };
         let numbers = || (known.part(3).unwrap().tag.steps(), known.part(3).unwrap().tag.own());
         known.hear(3, &answer(9, 4));
         known.hear(3, &answer(8, 3));
         assert_eq!(numbers(), (9, 4));
-        let _ = Known::new(&fleet(), Some(&known), 0, Duration::ZERO);
+        let _ = Known::new(&fleet(), Some(&known), Duration::ZERO);
         assert_eq!(numbers(), (9, 4));
     }
 
     #[test]
     fn room_is_for_all_servers_together() {
-        let known = Known::new(&fleet(), None, 0, Duration::ZERO);
+        let known = Known::new(&fleet(), None, Duration::ZERO);
         assert_eq!(known.one_on_each(), [0, 1, 2]);
         // 22, 21 and 21 of 30 keys each are histories.
         assert_eq!(known.entries(), 8 + 9 + 9);

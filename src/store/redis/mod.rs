@@ -114,10 +114,8 @@ impl RedisStore {
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        timeout(self.patience, work).await.unwrap_or_else(|_| {
-            self.histories.note_failure();
-            Err(StoreError::Down("Redis gave no answer in time".to_owned()))
-        })
+        let late = |_| Err(StoreError::Down("Redis gave no answer in time".to_owned()));
+        timeout(self.patience, work).await.unwrap_or_else(late)
     }
 }
 

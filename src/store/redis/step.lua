@@ -7,7 +7,7 @@
 
 local history, at = KEYS[1], KEYS[2]
 local process, now = ARGV[3], tonumber(ARGV[5])
-local about = redis.call('HMGET', history, 'mark', 'steps', 'w:' .. process)
+local about = redis.call('HMGET', history, 'mark', 'steps', 'w:' .. process, 'run')
 local steps, own = tonumber(about[2] or 0), tonumber(about[3] or 0)
 local time = redis.call('TIME')
 local here = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -40,6 +40,8 @@ end
 if about[1] ~= ARGV[1] or steps < tonumber(ARGV[2]) or own < tonumber(ARGV[4]) then
   return answer('forgot')
 end
--- Another server, or this one started anew: what it lacks may be known to others, who look first.
-if redis.call('INFO', 'server'):match('run_id:(%w+)') ~= ARGV[7] then return answer('moved') end
+-- Another server, or this one started anew, or with what another one has sent it since: what it lacks may be
+-- known to others, who look first.
+local run = redis.call('INFO', 'server'):match('run_id:(%w+)')
+if run ~= ARGV[7] or about[4] ~= run then return answer('moved') end
 if here - now > tonumber(ARGV[6]) then return answer('behind') end
