@@ -343,3 +343,52 @@ async fn a_master_that_was_a_replica_in_between_is_looked_at_first() {
     })
     .await;
 }
+
+/// Nothing was lost: Redis only does not know any more what such a process has done.
+#[tokio::test]
+async fn a_process_that_was_away_for_a_day_costs_nobody_anything() {
+    let server = RedisServer::start();
+    let redis = one(server.address());
+    let away = Replica::ready(&redis, 0).await;
+    let until = away.later(600);
+    assert_eq!(away.insert(1, nonce(), until).await.unwrap(), Insert::First);
+    let former = away.incarnation();
+    let other = Replica::ready(&redis, 0).await;
+
+    // The one that has taken a step was there a day ago, the other two hours ago.
+    let day = "local stepped, count = {}, 0
+        local keys = redis.call('KEYS', '*history')
+        local function each(kind, work)
+            for _, key in ipairs(keys) do
+                for _, field in ipairs(redis.call('HKEYS', key)) do
+                    if field:sub(1, 2) == kind then work(key, field) end
+                end
+            end
+        end
+        each('w:', function(_, field) stepped[field:sub(3)] = true; count = count + 1 end)
+        each('p:', function(key, field)
+            local hours = stepped[field:sub(3)] and 25 or 2
+            local was = redis.call('HGET', key, field)
+            redis.call('HSET', key, field, string.format('%.0f', was - hours * 3600000))
+        end)
+        return count";
+    assert_eq!(server.command(&["EVAL", day, "0"]), "1");
+    other.store.ready().await.unwrap();
+    assert_eq!(
+        server.command(&["EVAL", day, "0"]),
+        "0",
+        "its step is not known as its own any more"
+    );
+    away.turn(25 * 3600);
+    for replica in [&away, &other] {
+        soon("it goes on", async || replica.store.ready().await.is_ok()).await;
+        assert_eq!(replica.incarnation(), former);
+        assert!(!replica.store.has_forgotten());
+    }
+    let again = answered(async || away.insert(1, nonce(), until).await).await;
+    assert!(matches!(again, Insert::Held(_)));
+    let first = answered(async || away.insert(2, nonce(), until).await).await;
+    assert_eq!(first, Insert::First);
+    away.store.ready().await.unwrap();
+    assert_eq!(away.incarnation(), former);
+}

@@ -185,12 +185,18 @@ impl Histories {
     /// One caller at a time.
     async fn read_now(&self) -> Result<Look, StoreError> {
         let former = self.latest();
+        let forgotten_after = REMEMBERED.saturating_sub(HEARD * 2);
+        let forgotten =
+            |known: &Known| self.clock.monotonic().saturating_sub(known.read_at) >= forgotten_after;
+        let tags = match &former {
+            Some(known) if forgotten(known) => known.tags_without_own_steps(),
+            Some(known) => known.tags(),
+            None => Vec::new(),
+        };
         // The first alone: if the servers do not have the script yet, it need not be sent 64 times.
-        let mut told = vec![self.read_tag(0, former.as_deref()).await?];
-        let others = (1..TAGS).map(|number| self.read_tag(number, former.as_deref()));
-        told.extend(try_join_all(others).await?);
-        let now = self.clock.monotonic();
-        let mut known = Known::new(&told, former.as_deref(), now);
+        let mut told = vec![self.read_tag(0, &tags).await?];
+        told.extend(try_join_all((1..TAGS).map(|number| self.read_tag(number, &tags))).await?);
+        let mut known = Known::new(&told, &tags, self.clock.monotonic());
         if let Some(former) = former {
             known.usable_from = self.usable_from(&former, &known);
         }
@@ -219,13 +225,12 @@ impl Histories {
         self.clock.monotonic().saturating_add(PAUSE)
     }
 
-    async fn read_tag(&self, which: usize, former: Option<&Known>) -> Result<Told, StoreError> {
+    async fn read_tag(&self, which: usize, former: &[Arc<Tag>]) -> Result<Told, StoreError> {
         let mark: [u8; 8] =
             draw(self.entropy.as_ref()).map_err(|error| StoreError::Down(error.to_string()))?;
         let now = self.clock.now();
         let nothing = Tag::unknown();
-        let part = former.and_then(|former| former.part(which));
-        let believed = part.map_or(&nothing, |part| part.tag.as_ref());
+        let believed = former.get(which).map_or(&nothing, Arc::as_ref);
         let mut args = self.belief(believed, &[], now, APART);
         args.extend([number(believed.since), mark.to_vec()]);
         args.extend([REMEMBERED, HEARD, LASTING, OTHERS].map(length));

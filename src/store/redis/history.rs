@@ -48,6 +48,12 @@ impl Tag {
         self.own.load(Ordering::Acquire)
     }
 
+    /// The same, where nobody knows any more how many of its steps were this process'.
+    fn without_own_steps(&self) -> Self {
+        let (mark, since) = (self.mark, self.since);
+        Self { mark, since, steps: self.steps().into(), own: AtomicU64::new(0) }
+    }
+
     /// Answers come in any order: only the highest numbers count.
     fn hear(&self, steps: u64, own: u64) {
         self.steps.fetch_max(steps, Ordering::AcqRel);
@@ -92,14 +98,16 @@ pub(crate) struct Known {
     pub(crate) follows: bool,
     /// From when on the stop watch steps are taken in them.
     pub(crate) usable_from: Duration,
+    /// When on the stop watch they were read.
+    pub(crate) read_at: Duration,
     /// The policy by which a server drops what has not ended, where one does.
     pub(crate) evicts: Option<String>,
 }
 
 impl Known {
-    /// What `told` says, one for each tag, at `now` on the stop watch. What was known of unchanged
-    /// histories lives on.
-    pub(crate) fn new(told: &[Told], former: Option<&Self>, now: Duration) -> Self {
+    /// What `told` says, one for each tag, at `now` on the stop watch. What the `former` tags know of
+    /// unchanged histories lives on.
+    pub(crate) fn new(told: &[Told], former: &[Arc<Tag>], now: Duration) -> Self {
         let mut numbers: HashMap<&[u8], usize> = HashMap::new();
         let mut nodes: Vec<Node> = Vec::new();
         let mut parts = Vec::with_capacity(TAGS);
@@ -112,8 +120,7 @@ impl Known {
                 node.keys = told.keys.into();
                 node.histories += 1;
             }
-            let kept = former.and_then(|former| former.part(number)).map(|part| &part.tag);
-            let tag = match kept.filter(|tag| tag.mark == told.mark) {
+            let tag = match former.get(number).filter(|tag| tag.mark == told.mark) {
                 Some(tag) => {
                     tag.hear(told.steps, told.own);
                     Arc::clone(tag)
@@ -128,8 +135,19 @@ impl Known {
         }
         let incarnation = incarnation(told);
         let follows = told.iter().any(|told| told.follows);
-        let usable_from = Duration::ZERO;
-        Self { parts, nodes, incarnation, follows, usable_from, evicts: None }
+        let (usable_from, read_at) = (Duration::ZERO, now);
+        Self { parts, nodes, incarnation, follows, usable_from, read_at, evicts: None }
+    }
+
+    /// What is known of each tag.
+    pub(crate) fn tags(&self) -> Vec<Arc<Tag>> {
+        self.parts.iter().map(|part| Arc::clone(&part.tag)).collect()
+    }
+
+    /// The same, for a process that was away for so long that the servers do not know it any more. What it
+    /// did is among what others have heard of.
+    pub(crate) fn tags_without_own_steps(&self) -> Vec<Arc<Tag>> {
+        self.parts.iter().map(|part| Arc::new(part.tag.without_own_steps())).collect()
     }
 
     /// The tag `number`.
@@ -202,11 +220,11 @@ mod tests {
 
     #[test]
     fn another_mark_of_one_tag_is_another_incarnation_of_all() {
-        let known = Known::new(&fleet(), None, Duration::ZERO);
+        let known = Known::new(&fleet(), &[], Duration::ZERO);
         assert_eq!(known.incarnation.since, UnixTime::from_millis(1_063));
         let mut other = fleet();
         other[7] = Told { since: 5_000, follows: true, ..told(700, 1) };
-        let other = Known::new(&other, Some(&known), Duration::ZERO);
+        let other = Known::new(&other, &known.tags(), Duration::ZERO);
         assert_ne!(other.incarnation.mark, known.incarnation.mark);
         assert!(other.follows && !known.follows);
         assert_eq!(other.incarnation.since, UnixTime::from_millis(5_000));
@@ -218,20 +236,20 @@ mod tests {
 
     #[test]
     fn only_the_highest_numbers_count() {
-        let known = Known::new(&fleet(), None, Duration::ZERO);
+        let known = Known::new(&fleet(), &[], Duration::ZERO);
         let answer =
             |steps, own| Answer { word: "held".to_owned(), steps, own, keys: 30, value: None };
         let numbers = || (known.part(3).unwrap().tag.steps(), known.part(3).unwrap().tag.own());
         known.hear(3, &answer(9, 4));
         known.hear(3, &answer(8, 3));
         assert_eq!(numbers(), (9, 4));
-        let _ = Known::new(&fleet(), Some(&known), Duration::ZERO);
+        let _ = Known::new(&fleet(), &known.tags(), Duration::ZERO);
         assert_eq!(numbers(), (9, 4));
     }
 
     #[test]
     fn room_is_for_all_servers_together() {
-        let known = Known::new(&fleet(), None, Duration::ZERO);
+        let known = Known::new(&fleet(), &[], Duration::ZERO);
         assert_eq!(known.one_on_each(), [0, 1, 2]);
         // 22, 21 and 21 of 30 keys each are histories.
         assert_eq!(known.entries(), 8 + 9 + 9);
