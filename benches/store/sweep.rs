@@ -75,16 +75,20 @@ impl LeapingClock {
     fn leap(&self) {
         self.hours.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn leapt(&self) -> Duration {
+        HOUR * u32::try_from(self.hours.load(Ordering::Relaxed)).unwrap()
+    }
 }
 
 impl Clock for LeapingClock {
     fn now(&self) -> UnixTime {
-        let hours = u32::try_from(self.hours.load(Ordering::Relaxed)).unwrap();
-        self.machine.now().plus(HOUR * hours)
+        self.machine.now().plus(self.leapt())
     }
 
     fn monotonic(&self) -> Duration {
-        self.machine.monotonic()
+        // With the wall clock: a store ends nothing by one that leaps alone.
+        self.machine.monotonic() + self.leapt()
     }
 
     fn sleep(&self, duration: Duration) -> Sleep<'_> {
