@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -257,30 +258,34 @@ async fn what_was_answered_survives_the_death_of_the_server() {
     let until = later(600);
     let (mut spent, mut died_on) = (Vec::new(), 0);
     for round in 0..4_u64 {
-        // The server dies among the calls.
+        // The server dies among the calls: nobody has an end before it.
+        let (answers, is_over) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let callers: Vec<_> = (0..48_u64)
             .map(|caller| {
                 let replica = replicas[usize::try_from(caller % 3).unwrap()].clone();
+                let (answers, is_over) = (Arc::clone(&answers), Arc::clone(&is_over));
                 async move {
-                    let mut spent = Vec::new();
-                    for n in 0..50 {
-                        let (n, by) = (round * 10_000 + caller * 100 + n, nonce());
+                    let (mut spent, mut n) = (Vec::new(), (round * 48 + caller) << 32);
+                    while !is_over.load(Ordering::Relaxed) {
+                        let by = nonce();
                         match replica.insert(n, by, until).await {
                             Ok(first) => assert_eq!(first, Insert::First),
                             Err(error) => return (spent, Some(error)),
                         }
                         spent.push((n, by));
+                        n += 1;
+                        answers.fetch_add(1, Ordering::Relaxed);
                     }
                     (spent, None)
                 }
             })
             .collect();
-        let before = server.calls("evalsha");
         let callers = tokio::spawn(all(callers));
-        while server.calls("evalsha") < before + 100 * round {
+        while !callers.is_finished() && answers.load(Ordering::Relaxed) < 100 * round {
             tokio::task::yield_now().await;
         }
         tokio::task::block_in_place(|| server.restart());
+        is_over.store(true, Ordering::Relaxed);
         for (said, error) in callers.await.unwrap() {
             spent.extend(said);
             died_on += usize::from(error.is_some());
