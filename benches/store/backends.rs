@@ -46,7 +46,8 @@ impl Stand {
     fn redis() -> Self {
         let folder = sync::folder();
         let keyring = json!({"file": folder.path().join("keys.json")});
-        let server = RedisServer::start_in(sync::folder(), free_port(), &[]);
+        let server =
+            RedisServer::start_in(sync::folder(), free_port(), &["--appendfsync", "always"]);
         let redis = json!({"addresses": [server.address()], "timeout": "1s"});
         let state = json!({"backend": "redis", "redis": redis, "max_entries": ROOM});
         Self { name: "redis", state, keyring, _behind: Box::new((server, folder)) }

@@ -241,7 +241,7 @@ async fn a_changed_quota_begins_anew() {
 async fn many_callers_at_three_replicas_get_what_one_limit_gives() {
     const RATE: u32 = 500;
     const BURST: u32 = 1_000;
-    let server = RedisServer::start_with(&["--appendfsync", "no"]);
+    let server = RedisServer::start();
     let settings = Settings { address: Rate::per_second(RATE, BURST), ..patient() };
     let replicas: Vec<_> = (0..3).map(|_| Replica::running(&server, &settings)).collect();
     // Connected, and the script known, before anything is counted.

@@ -103,7 +103,7 @@ fn any_steps() -> impl Strategy<Value = Vec<(u64, u32)>> {
 
 #[test]
 fn the_script_says_what_governor_says() {
-    let server = RedisServer::start_with(&["--appendfsync", "no"]);
+    let server = RedisServer::start();
     let gcra = RefCell::new(Gcra::lasting(&server));
     let case = Cell::new(0);
     let config = Config { cases: 300, failure_persistence: None, ..Config::default() };

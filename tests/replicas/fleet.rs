@@ -51,7 +51,7 @@ impl Fleet {
 
     /// So many gateways that share a Redis.
     pub(crate) fn on_redis(upstream: &str, count: usize) -> Self {
-        let store = RedisServer::start();
+        let store = RedisServer::start_with(&["--appendfsync", "always"]);
         let state = format!(
             "[state]\nbackend = \"redis\"\n[state.redis]\naddresses = [\"{}\"]",
             store.address()
