@@ -22,7 +22,7 @@ use crate::cluster::Cluster;
 use crate::linear::{Call, Step, Told, is_linear};
 use crate::medium::FickleDisk;
 use crate::proxy::{Proxy, Way};
-use crate::replica::{Replica, WRONG, soon};
+use crate::replica::{Replica, WRONG};
 use crate::server::RedisServer;
 
 /// How many keys are spent in a wave, by how many; and how many are claimed.
@@ -213,10 +213,13 @@ async fn wave(fleet: &Arc<Fleet>, wave: u64, trouble: impl Future<Output = ()>) 
     open
 }
 
-/// Waits until so many more steps were taken.
-async fn steps(fleet: &Fleet, more: u64) {
-    let from = fleet.moment.load(Ordering::SeqCst);
-    soon("more steps", async || fleet.moment.load(Ordering::SeqCst) >= from + 2 * more).await;
+/// Waits until so many more steps were taken, or nobody takes any more: each caller holds the fleet to
+/// its end, and gives up by itself. A wave is short: who looks seldom sees nothing of it.
+async fn steps(fleet: &Arc<Fleet>, more: u64) {
+    let until = fleet.moment.load(Ordering::SeqCst) + 2 * more;
+    while fleet.moment.load(Ordering::SeqCst) < until && Arc::strong_count(fleet) > 1 {
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -283,7 +286,7 @@ impl Far {
     }
 
     /// A process loses answers, one loses requests, and one ends and is followed by another.
-    async fn trouble(&self, fleet: &Fleet, turn: usize) {
+    async fn trouble(&self, fleet: &Arc<Fleet>, turn: usize) {
         let number = turn % 3;
         if let Some(proxy) = self.proxies.get(number) {
             steps(fleet, 20).await;
