@@ -13,10 +13,12 @@ use hookgate::store::disk::DiskStore;
 use hookgate::store::disk::opening::OpenError;
 use hookgate::store::memory::MemoryStore;
 use hookgate::store::redis::RedisStore;
-use hookgate::store::{Fill, Key, Namespace, Nonce, Settings, Store};
+use hookgate::store::repeat::Repeating;
+use hookgate::store::{Fill, Key, Namespace, Nonce, Settings, Store, StoreError};
 use hookgate::units::Period;
 use hookgate::{redis, store};
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 use crate::common::CommonCluster;
 use crate::server::{RedisServer, cli};
@@ -64,9 +66,20 @@ impl Stand {
         }
     }
 
+    /// Whether the store is ready, once it answers.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        for _ in 0..100 {
+            match self.store.ready().await {
+                Err(StoreError::Down(_)) => sleep(Duration::from_millis(20)).await,
+                answer => return answer,
+            }
+        }
+        self.store.ready().await
+    }
+
     /// How full the store is: backends that ask a server say what it said last.
     pub(crate) async fn fill(&self) -> Fill {
-        let _full_or_not = self.store.ready().await;
+        let _full_or_not = self.ready().await;
         self.store.fill()
     }
 
@@ -109,8 +122,7 @@ async fn redis(capacity: u64) -> Stand {
     let server = RedisServer::start_with(&["--appendonly", "no"]);
     let clock = ManualClock::new(now());
     let store = open_redis(&one(server.address()), capacity, Arc::new(clock.clone()));
-    store.ready().await.unwrap();
-    Stand::new(Arc::new(store), clock, Behind::Redis(server))
+    on_redis(store, clock, Behind::Redis(server)).await
 }
 
 async fn cluster(capacity: u64) -> Stand {
@@ -118,8 +130,19 @@ async fn cluster(capacity: u64) -> Stand {
     let clock = ManualClock::new(now());
     let settings = many(cluster.addresses().to_vec());
     let store = open_redis(&settings, capacity, Arc::new(clock.clone()));
-    store.ready().await.unwrap();
-    Stand::new(Arc::new(store), clock, Behind::Cluster(cluster))
+    on_redis(store, clock, Behind::Cluster(cluster)).await
+}
+
+async fn on_redis(store: RedisStore, clock: ManualClock, behind: Behind) -> Stand {
+    let stand = Stand::new(Arc::new(patient(Arc::new(store))), clock, behind);
+    stand.ready().await.unwrap();
+    stand
+}
+
+/// As the gateway asks, but for far longer: a busy machine may be too slow for one call, and the same
+/// nonce finds out what became of it.
+pub(crate) fn patient(store: Arc<dyn Store>) -> Repeating {
+    Repeating::new(store, Duration::from_secs(60))
 }
 
 /// The settings for one server, with the most patience there is: other tests are busy beside this one.

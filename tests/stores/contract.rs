@@ -113,7 +113,7 @@ async fn nothing_that_has_not_ended_is_evicted_and_full_refuses() {
         for n in 50..100 {
             assert_eq!(insert(n, stand.at(120)).await.unwrap(), Insert::First);
         }
-        assert!(matches!(stand.store.ready().await, Err(StoreError::Full)));
+        assert!(matches!(stand.ready().await, Err(StoreError::Full)));
         for n in 100..400 {
             assert!(matches!(insert(n, stand.at(600)).await, Err(StoreError::Full)), "{n}");
         }
@@ -123,7 +123,7 @@ async fn nothing_that_has_not_ended_is_evicted_and_full_refuses() {
             assert_eq!(insert(n, stand.at(600)).await.unwrap(), Insert::Held(value(n)), "{n}");
         }
         stand.pass_until(stand.at(60)).await;
-        stand.store.ready().await.unwrap();
+        stand.ready().await.unwrap();
         for n in 100..150 {
             assert_eq!(insert(n, stand.at(600)).await.unwrap(), Insert::First, "{n}");
         }
