@@ -11,7 +11,7 @@ use hookgate::clock::{Clock, ManualClock, UnixTime};
 use hookgate::store::repeat::Repeating;
 use hookgate::store::{Claim, Insert, Store, StoreError};
 
-use crate::backends::{drop_ended, key, nonce, now, one, open_redis, value};
+use crate::backends::{drop_ended, key, nonce, now, one, open_redis, patient, value};
 use crate::proxy::{Proxy, Way};
 use crate::replica::{Replica, WRONG, answered};
 use crate::server::RedisServer;
@@ -22,6 +22,11 @@ const FOREVER: Duration = Duration::from_secs(30);
 async fn three(server: &RedisServer) -> Vec<Replica> {
     let redis = one(server.address());
     join_all([-WRONG, 0, WRONG].map(|ahead| Replica::ready(&redis, ahead))).await
+}
+
+/// The store of a process, asked until it answers.
+fn asking(replica: &Replica) -> Repeating {
+    patient(Arc::clone(&replica.store) as Arc<dyn Store>)
 }
 
 /// What all tasks answer, run at the same time.
@@ -47,10 +52,10 @@ async fn one_of_all_processes_is_first() {
     let until = later(600);
     for round in 0..20 {
         let seen = all((0..180_u64).map(|n| {
-            let replica = replicas[usize::try_from(n % 3).unwrap()].clone();
+            let store = asking(&replicas[usize::try_from(n % 3).unwrap()]);
             let key = key(round * 100 + n / 3 % 6);
             async move {
-                let seen = replica.store.insert(key, nonce(), value(n), until).await.unwrap();
+                let seen = store.insert(key, nonce(), value(n), until).await.unwrap();
                 (key, n, seen)
             }
         }))
@@ -72,10 +77,11 @@ async fn one_of_all_processes_has_the_work_and_it_is_settled_once() {
     let replicas = three(&server).await;
     for n in 0..30 {
         let seen = all((0..48_usize).map(|caller| {
-            let replica = replicas[caller % 3].clone();
+            let replica = &replicas[caller % 3];
+            let (store, until) = (asking(replica), replica.later(60));
             async move {
                 let mine = nonce();
-                let claim = replica.store.claim(key(n), mine, replica.later(60)).await.unwrap();
+                let claim = store.claim(key(n), mine, until).await.unwrap();
                 (claim, mine)
             }
         }))
@@ -87,10 +93,10 @@ async fn one_of_all_processes_has_the_work_and_it_is_settled_once() {
         let (winner, until) = (winners[0].1, later(600));
         let other = nonce();
         let settled = all((0..24_usize).map(|caller| {
-            let replica = replicas[caller % 3].clone();
+            let store = asking(&replicas[caller % 3]);
             let by = if caller % 4 == 3 { other } else { winner };
             let value = value(u64::try_from(caller).unwrap());
-            async move { (by, replica.store.settle(key(n), by, value, until).await) }
+            async move { (by, store.settle(key(n), by, value, until).await) }
         }))
         .await;
         for (by, settled) in settled {
@@ -100,9 +106,9 @@ async fn one_of_all_processes_has_the_work_and_it_is_settled_once() {
                 Err(error) => panic!("{error}"),
             }
         }
-        let kept = replicas[0].store.get(key(n)).await.unwrap().unwrap();
+        let kept = asking(&replicas[0]).get(key(n)).await.unwrap().unwrap();
         for replica in &replicas {
-            let claim = replica.store.claim(key(n), nonce(), replica.later(60)).await.unwrap();
+            let claim = asking(replica).claim(key(n), nonce(), replica.later(60)).await.unwrap();
             assert_eq!(claim, Claim::Settled(kept.clone()));
         }
     }
@@ -114,14 +120,14 @@ async fn work_that_is_given_back_in_one_process_is_free_in_all() {
     let replicas = three(&server).await;
     let mine = nonce();
     for replica in replicas.iter().cycle().take(30) {
-        let claim = replica.store.claim(key(1), mine, replica.later(60)).await.unwrap();
+        let claim = asking(replica).claim(key(1), mine, replica.later(60)).await.unwrap();
         assert_eq!(claim, Claim::Mine);
         let seen = all(replicas.iter().cloned().map(|other| async move {
-            other.store.claim(key(1), nonce(), other.later(60)).await.unwrap()
+            asking(&other).claim(key(1), nonce(), other.later(60)).await.unwrap()
         }))
         .await;
         assert_eq!(seen, [Claim::Busy, Claim::Busy, Claim::Busy]);
-        replica.store.release(key(1), mine).await.unwrap();
+        asking(replica).release(key(1), mine).await.unwrap();
     }
 }
 
@@ -136,7 +142,7 @@ async fn nobody_is_first_again_after_the_end_whatever_the_clocks_say() {
         let clock =
             ManualClock::new(UnixTime::from_secs(start.secs().saturating_add_signed(ahead)));
         let store = open_redis(&one(server.address()), 1000, Arc::new(clock.clone()));
-        (store, clock)
+        (patient(Arc::new(store)), clock)
     });
     // For each key another process is first, at another moment.
     let mut first = [0; 60];
@@ -180,11 +186,12 @@ async fn pair(server: &RedisServer) -> (Proxy, Replica, Replica) {
     let far = Replica::ready(&one(proxy.address()), WRONG).await;
     let near = Replica::ready(&one(server.address()), -WRONG).await;
     let (mine, until) = (nonce(), near.later(600));
-    let _first_or_not = near.insert(1_000_000, mine, until).await.unwrap();
+    let asked = asking(&near);
+    let _first_or_not = asked.insert(key(1_000_000), mine, value(0), until).await.unwrap();
     let work = key(1_000_001);
-    assert_eq!(near.store.claim(work, mine, until).await.unwrap(), Claim::Mine);
-    near.store.release(work, mine).await.unwrap();
-    assert!(near.store.settle(work, mine, value(0), until).await.is_err());
+    assert_eq!(asked.claim(work, mine, until).await.unwrap(), Claim::Mine);
+    asked.release(work, mine).await.unwrap();
+    assert!(asked.settle(work, mine, value(0), until).await.is_err());
     (proxy, far, near)
 }
 
@@ -242,8 +249,9 @@ async fn what_was_lost_on_the_way_was_never_taken() {
         let (mine, other) = (nonce(), nonce());
         proxy.set(Way::LosesRequests);
         assert!(is_down(&far.insert(n, mine, until).await));
-        assert_eq!(near.store.get(key(n)).await.unwrap(), None);
-        assert_eq!(near.insert(n, other, until).await.unwrap(), Insert::First);
+        assert_eq!(asking(&near).get(key(n)).await.unwrap(), None);
+        let first = answered(async || near.insert(n, other, until).await).await;
+        assert_eq!(first, Insert::First);
         proxy.set(Way::Open);
         let found = answered(async || far.insert(n, mine, until).await).await;
         assert_eq!(found, Insert::Held(value(n)));
@@ -297,10 +305,11 @@ async fn what_was_answered_survives_the_death_of_the_server() {
         }
         for (n, by) in &spent {
             let turn = usize::try_from(*n).unwrap();
-            let again = replicas[turn % 3].insert(*n, *by, until).await.unwrap();
-            assert_eq!(again, Insert::First);
-            let other = replicas[(turn + 1) % 3].insert(*n, nonce(), until).await.unwrap();
-            assert_eq!(other, Insert::Held(value(*n)));
+            let again = async || replicas[turn % 3].insert(*n, *by, until).await;
+            assert_eq!(answered(again).await, Insert::First);
+            let late = nonce();
+            let other = async || replicas[(turn + 1) % 3].insert(*n, late, until).await;
+            assert_eq!(answered(other).await, Insert::Held(value(*n)));
         }
     }
     assert!(died_on > 0, "it always died too late");
@@ -343,11 +352,12 @@ async fn a_hanging_server_is_down_and_nobody_is_first_twice_when_it_goes_on() {
 async fn one_lost_answer_is_asked_for_again_at_once() {
     let server = RedisServer::start();
     let (proxy, far, near) = pair(&server).await;
-    let store = Repeating::new(Arc::clone(&far.store) as Arc<dyn Store>, Duration::from_secs(1));
+    let store = Repeating::new(Arc::clone(&far.store) as Arc<dyn Store>, FOREVER);
     let until = later(600);
     for n in 0..2 {
         proxy.set(Way::LosesOneAnswer);
         assert_eq!(store.insert(key(n), nonce(), value(n), until).await.unwrap(), Insert::First);
-        assert_eq!(near.insert(n, nonce(), until).await.unwrap(), Insert::Held(value(n)));
+        let held = asking(&near).insert(key(n), nonce(), value(0), until).await.unwrap();
+        assert_eq!(held, Insert::Held(value(n)));
     }
 }
