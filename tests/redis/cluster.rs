@@ -110,7 +110,7 @@ fn node() -> RedisServer {
         "--cluster-port",
         &bus,
         "--cluster-node-timeout",
-        "2000",
+        "15000",
         "--cluster-require-full-coverage",
         "yes",
     ])
