@@ -55,8 +55,11 @@ async fn a_paused_server_gets_no_more_calls_once_it_is_known() {
     .await;
     let late = value_of(&registry, "hookgate_redis_calls_total{outcome=\"late\"}");
     assert!(late >= 3, "{late}");
+    // Some of the first may have come when it was known already.
+    let spared = || value_of(&registry, "hookgate_redis_calls_total{outcome=\"down\"}");
+    let early = spared();
     fails(&redis, 1000).await;
-    assert_eq!(value_of(&registry, "hookgate_redis_calls_total{outcome=\"down\"}"), 1000);
+    assert_eq!(spared() - early, 1000);
 
     server.resume();
     answers(&redis).await;
