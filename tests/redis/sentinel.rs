@@ -86,7 +86,7 @@ fn sentinel(master: &str, lines: &[&str]) -> RedisServer {
     let mut text = format!(
         "port {port}\nbind 127.0.0.1\ndir {dir}\n\
          sentinel monitor {MASTER} {master} 2\n\
-         sentinel down-after-milliseconds {MASTER} 1000\n\
+         sentinel down-after-milliseconds {MASTER} 3000\n\
          sentinel failover-timeout {MASTER} 5000\n",
         dir = folder.path().display(),
     );
