@@ -59,7 +59,7 @@ async fn what_is_spent_at_one_is_spent_at_all() {
 #[tokio::test]
 async fn a_limit_is_that_of_all_together() {
     let redis = RedisServer::start();
-    let limits = "[limits]\nclient = { per_second = 1, burst = 4 }\nshared_timeout = \"250ms\"\n";
+    let limits = "[limits]\nclient = { per_minute = 1, burst = 4 }\nshared_timeout = \"60s\"\n";
     let one = Scene::new(&shared(&redis, limits)).await;
     one.until_pending(&[]).await;
     let two = one.replica(2, &[]).await;
@@ -68,8 +68,9 @@ async fn a_limit_is_that_of_all_together() {
     for _ in 0..4 {
         for gateway in [&one, &two] {
             let status = gateway.post(&gateway.endpoint(), hook_body()).await.status();
-            assert!(status == 200 || status == 429, "{status}");
-            passed += usize::from(status == 200);
+            // A store that is too slow for the token comes after the limit.
+            assert!([200, 429, 503].contains(&status.as_u16()), "{status}");
+            passed += usize::from(status != 429);
         }
     }
     // Redis' clock goes on meanwhile: a slow machine may see one or two more.
