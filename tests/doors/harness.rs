@@ -72,16 +72,19 @@ pub(crate) struct Gate {
     _files: tempfile::TempDir,
 }
 
+/// A busy machine may be slow to shake hands.
 pub(crate) fn settings() -> Settings {
-    Settings { address: "127.0.0.1:0".parse().unwrap(), ..Settings::default() }
+    let (address, handshake_timeout) = ("127.0.0.1:0".parse().unwrap(), Period::secs(20));
+    Settings { address, handshake_timeout, ..Settings::default() }
 }
 
 pub(crate) fn number(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()
 }
 
+/// Long enough for what comes at once even on a busy machine, short enough to wait for its end.
 pub(crate) const fn short() -> Period {
-    Period::millis(150)
+    Period::millis(600)
 }
 
 impl Gate {

@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use hookgate::doors::Settings;
-use hookgate::units::Period;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::harness::{Gate, PATIENCE, Wire, number, settings, short};
 
-fn impatient() -> Settings {
-    Settings {
-        handshake_timeout: short(),
-        header_timeout: short(),
-        idle_timeout: Period::millis(400),
-        ..settings()
-    }
+/// No patience with an idle connection. What a test is not about has all the time it needs.
+fn no_idling() -> Settings {
+    Settings { idle_timeout: short(), ..settings() }
+}
+
+/// None with a head that does not come. HTTP/2 looks at its other deadlines once that of its preface is
+/// over.
+fn quick_heads() -> Settings {
+    Settings { header_timeout: short(), ..settings() }
 }
 
 /// Waits for the end of the connection, and gives what came before it.
@@ -29,14 +30,14 @@ async fn rest<S: AsyncReadExt + Unpin>(stream: &mut S) -> Vec<u8> {
 
 #[tokio::test]
 async fn nothing_at_all() {
-    let gate = Gate::plain(impatient()).await;
+    let gate = Gate::plain(no_idling()).await;
     assert_eq!(rest(&mut gate.connect().await.stream).await, b"");
     gate.closed_for("idle").await;
 }
 
 #[tokio::test]
 async fn half_a_head() {
-    let gate = Gate::plain(impatient()).await;
+    let gate = Gate::plain(quick_heads()).await;
     let mut wire = gate.connect().await;
     wire.send("GET / HTTP/1.1\r\nHost: a\r\n").await;
     let answer = wire.answer().await.unwrap();
@@ -51,7 +52,7 @@ async fn half_a_head() {
 /// A byte now and then does not buy more time than a head may take.
 #[tokio::test]
 async fn a_head_that_trickles() {
-    let gate = Gate::plain(impatient()).await;
+    let gate = Gate::plain(quick_heads()).await;
     let mut wire = gate.connect().await;
     assert_eq!(wire.get("/first").await.unwrap().status, 200);
     let trickle = async {
@@ -72,7 +73,7 @@ async fn a_head_that_trickles() {
 
 #[tokio::test]
 async fn idle_after_an_answer() {
-    let gate = Gate::plain(impatient()).await;
+    let gate = Gate::plain(no_idling()).await;
     let mut wire = gate.connect().await;
     assert_eq!(wire.get("/first").await.unwrap().status, 200);
     assert!(wire.answer().await.is_none(), "closed without a word");
@@ -82,12 +83,11 @@ async fn idle_after_an_answer() {
 /// Neither the idle nor the header timeout is about the time that the handler takes.
 #[tokio::test]
 async fn a_slow_handler_is_not_an_idle_client() {
-    let idle_timeout = Period::millis(50);
-    let gate = Gate::plain(Settings { idle_timeout, ..impatient() }).await;
+    let gate = Gate::plain(Settings { header_timeout: short(), ..no_idling() }).await;
     let mut wire = gate.connect().await;
     wire.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
     gate.log.begun.acquire().await.unwrap().forget();
-    let early = timeout(Duration::from_millis(200), wire.stream.peek(&mut [0])).await;
+    let early = timeout(2 * short().get(), wire.stream.peek(&mut [0])).await;
     assert!(early.is_err(), "an answer or an end before the handler was done");
     gate.log.go.add_permits(1);
     assert_eq!(wire.answer().await.unwrap().status, 200);
@@ -95,7 +95,7 @@ async fn a_slow_handler_is_not_an_idle_client() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads() {
-    let gate = Gate::plain(impatient()).await;
+    let gate = Gate::plain(no_idling()).await;
     let mut wire = gate.connect().await;
     wire.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
     gate.closed_for("write_stalled").await;
@@ -103,12 +103,12 @@ async fn an_answer_that_nobody_reads() {
 
 #[tokio::test]
 async fn a_connection_that_is_too_old() {
-    let max_connection_age = Period::millis(200);
+    let max_connection_age = short();
     let gate = Gate::plain(Settings { max_connection_age, ..settings() }).await;
     let mut wire = gate.connect().await;
     wire.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
     gate.log.begun.acquire().await.unwrap().forget();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(2 * short().get()).await;
     gate.log.go.add_permits(1);
     let answer = wire.answer().await.unwrap();
     assert!(answer.status == 200 && answer.is_last(), "{answer:?}");
@@ -119,7 +119,7 @@ async fn a_connection_that_is_too_old() {
 #[tokio::test]
 async fn no_handshake_or_half_of_one() {
     for bytes in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
-        let gate = Gate::tls(impatient()).await;
+        let gate = Gate::tls(Settings { handshake_timeout: short(), ..settings() }).await;
         let mut stream = TcpStream::connect(gate.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         assert_eq!(rest(&mut stream).await, b"");
@@ -129,7 +129,7 @@ async fn no_handshake_or_half_of_one() {
 
 #[tokio::test]
 async fn no_tls_where_it_belongs() {
-    let gate = Gate::tls(impatient()).await;
+    let gate = Gate::tls(settings()).await;
     let mut stream = TcpStream::connect(gate.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     rest(&mut stream).await;
@@ -151,7 +151,7 @@ async fn stalled_handshakes_do_not_block() {
 #[tokio::test]
 async fn http2_without_a_word_or_with_half_a_preface() {
     for bytes in [&b""[..], b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
-        let gate = Gate::tls(impatient()).await;
+        let gate = Gate::tls(quick_heads()).await;
         let mut stream = gate.connect_tls(gate.client_config(&["h2"])).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         rest(&mut stream).await;
@@ -162,7 +162,7 @@ async fn http2_without_a_word_or_with_half_a_preface() {
 /// The h2 client answers SETTINGS and PINGs by itself, and asks nothing.
 #[tokio::test]
 async fn http2_that_only_answers_pings() {
-    let gate = Gate::tls(impatient()).await;
+    let gate = Gate::tls(Settings { idle_timeout: short(), ..quick_heads() }).await;
     let stream = gate.connect_tls(gate.client_config(&["h2"])).await.unwrap();
     let (_client, connection) = h2::client::handshake(stream).await.unwrap();
     let end = timeout(PATIENCE, connection).await.expect("still open");
@@ -172,8 +172,8 @@ async fn http2_that_only_answers_pings() {
 
 #[tokio::test]
 async fn http2_with_half_a_header_block() {
-    let drain_timeout = short();
-    let gate = Gate::tls(Settings { drain_timeout, ..impatient() }).await;
+    let (idle_timeout, drain_timeout) = (short(), short());
+    let gate = Gate::tls(Settings { idle_timeout, drain_timeout, ..quick_heads() }).await;
     let mut stream = gate.connect_tls(gate.client_config(&["h2"])).await.unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     // HEADERS without END_HEADERS: `:method: GET` and no more.
@@ -184,13 +184,13 @@ async fn http2_with_half_a_header_block() {
 
 #[tokio::test]
 async fn http2_that_is_too_old() {
-    let max_connection_age = Period::millis(300);
-    let gate = Gate::tls(Settings { max_connection_age, ..impatient() }).await;
+    let max_connection_age = short();
+    let gate = Gate::tls(Settings { max_connection_age, ..quick_heads() }).await;
     let client = gate.client().build().unwrap();
     let url = gate.url("/wait");
     let answer = tokio::spawn(async move { client.get(url).send().await.unwrap().status() });
     gate.log.begun.acquire().await.unwrap().forget();
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(2 * short().get()).await;
     gate.log.go.add_permits(1);
     assert_eq!(answer.await.unwrap(), 200);
     gate.closed_for("age").await;
