@@ -11,8 +11,14 @@ use crate::gate::{Gate, ISSUER, client};
 use crate::server::{Reply, Server};
 use crate::signer::OURS;
 
+/// Not to wait long for what never comes.
 fn quick() -> KeySettings {
     KeySettings { fetch_timeout: Period::millis(400), ..KeySettings::default() }
+}
+
+/// What does come is never late.
+fn patient() -> KeySettings {
+    KeySettings { fetch_timeout: Period::secs(30), ..KeySettings::default() }
 }
 
 fn raw(text: &str) -> Reply {
@@ -30,7 +36,7 @@ async fn a_good_set_is_taken_whatever_its_content_type() {
     for headers in ["", "content-type: application/jwk-set+json\r\n", "content-type: text/html\r\n"]
     {
         let server = Server::start(Reply::Set(set.clone(), headers)).await;
-        let gate = gate_for(&server, KeySettings::default()).await;
+        let gate = gate_for(&server, patient()).await;
         gate.until("ehr", |s| s.kids.len() == 9).await;
         assert!(gate.auth.pending().is_empty());
         let request = server.seen().to_ascii_lowercase();
@@ -82,7 +88,7 @@ async fn one_malformed_key_loses_only_itself() {
         ),
     ] {
         let server = Server::start(Reply::Set(set(bad), "")).await;
-        let gate = gate_for(&server, KeySettings::default()).await;
+        let gate = gate_for(&server, patient()).await;
         gate.until("ehr", |s| s.kids == ["good"]).await;
         assert_eq!(gate.auth.status()[0].refused, [code], "{what}");
         gate.call(&gate.token(&OURS, ISSUER, "ES384", "good")).await.unwrap();
@@ -125,7 +131,8 @@ async fn each_failure_has_its_code_and_means_503() {
     ];
     for (code, reply) in rows {
         let server = Server::start(reply.clone()).await;
-        let gate = gate_for(&server, quick()).await;
+        let keys = if code == "timeout" { quick() } else { patient() };
+        let gate = gate_for(&server, keys).await;
         gate.until("ehr", |s| s.last_error.is_some()).await;
         let found = gate.auth.status()[0].last_error.unwrap();
         // A peer that hangs up at once shows as a failed handshake or as no connection.
@@ -153,7 +160,7 @@ async fn a_server_that_nobody_vouches_for_is_not_believed() {
         server.url(),
         other.ca.path()
     ));
-    let gate = Gate::open(vec![settings], KeySettings::default());
+    let gate = Gate::open(vec![settings], patient());
     gate.until("ehr", |s| s.last_error == Some("tls")).await;
     assert_eq!(server.requests(), 0);
 }
@@ -181,7 +188,7 @@ async fn private_addresses_are_not_dialled_by_name_nor_by_number() {
             "id = \"ehr\"\nissuer = {ISSUER:?}\njwks_url = \"https://{host}:{port}/jwks.json\"\nkey_server_ca_file = {:?}",
             server.ca.path()
         ));
-        let gate = Gate::open(vec![settings], quick());
+        let gate = Gate::open(vec![settings], patient());
         gate.until("ehr", |s| s.last_error.is_some()).await;
         assert_eq!(gate.auth.status()[0].last_error, Some("address"), "{host}");
     }
@@ -205,7 +212,7 @@ async fn this_machine_may_be_asked_in_plain_http_where_that_is_allowed() {
         let settings = client(&format!(
             "id = \"ehr\"\nissuer = {ISSUER:?}\njwks_url = \"http://{host}:{port}/\"\nallow_private_key_server = true"
         ));
-        let gate = Gate::open(vec![settings], KeySettings::default());
+        let gate = Gate::open(vec![settings], patient());
         gate.until("ehr", |s| s.kids.len() == 9).await;
     }
 }
