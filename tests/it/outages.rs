@@ -61,8 +61,9 @@ async fn until(scene: &Scene, ehr: &Ehr, status: u16) {
     panic!("never {status}");
 }
 
+/// A call waits for a new key for as long as it may.
 async fn with_remote(keys: &KeyServer, remote: &Ehr) -> Scene {
-    let tables = "[limits]\nmode = \"off\"\n".to_owned();
+    let tables = "[limits]\nmode = \"off\"\n[jwks]\nunknown_kid_wait = \"10s\"\n".to_owned();
     let lists = remote.fetched(&keys.url());
     Scene::new(&Extra { tables, lists, ..Extra::default() }).await
 }
