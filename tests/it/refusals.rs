@@ -193,10 +193,16 @@ async fn bodies_that_are_not_taken() {
 
 #[tokio::test]
 async fn a_body_that_grows_too_large_or_does_not_come() {
-    let tables = "[body]\nmax_size = \"1KiB\"\ntimeout = \"50ms\"\n".to_owned();
-    let scene = Scene::new(&Extra { tables, ..Extra::default() }).await;
+    let with_bodies = async |lines: &str| {
+        let tables = format!("[body]\n{lines}\n");
+        Scene::new(&Extra { tables, ..Extra::default() }).await
+    };
+    let scene = with_bodies("max_size = \"1KiB\"").await;
     let response = scene.post(&scene.endpoint(), in_pieces(2, 600)).await;
     refused(response, outcome(413, "body-too-large", "body-too-large"), "grows").await;
+    assert!(scene.service.arrivals().is_empty());
+
+    let scene = with_bodies("timeout = \"50ms\"").await;
     let never = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
     let response = scene.post(&scene.endpoint(), Body::wrap(StreamBody::new(never))).await;
     refused(response, outcome(408, "body-too-slow", "body-too-slow"), "never").await;
