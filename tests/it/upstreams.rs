@@ -132,10 +132,13 @@ async fn a_service_that_is_late_or_away_is_told_from_one_that_answers_wrongly() 
     let rude = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let urls = [silent.local_addr(), away.local_addr(), rude.local_addr()].map(Result::unwrap);
     let mut lists = String::new();
-    for (id, address) in ["silent", "away", "rude"].iter().zip(urls) {
+    // Only who never answers is to be late.
+    for ((id, patience), address) in
+        [("silent", "2s"), ("away", "60s"), ("rude", "60s")].iter().zip(urls)
+    {
         lists += &format!(
             "[[upstream]]\nid = \"{id}\"\nurl = \"http://{address}\"\n\
-             connect_timeout = \"100ms\"\nresponse_timeout = \"200ms\"\n\
+             connect_timeout = \"{patience}\"\nresponse_timeout = \"{patience}\"\n\
              [[service]]\nid = \"{id}\"\nupstream = \"{id}\"\n"
         );
     }
