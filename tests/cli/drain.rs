@@ -41,7 +41,7 @@ impl Gated {
 }
 
 fn patient(home: &Home, service: &Gated, grace: &str) -> String {
-    let config = home.config(&service.server.url()) + "response_timeout = \"60s\"\n";
+    let config = home.config(&service.server.url());
     let grace = format!("ready_grace = \"{grace}\"\ndrain_timeout = \"60s\"");
     config.replace("ready_grace = \"0s\"", &grace)
 }

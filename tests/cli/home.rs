@@ -56,7 +56,8 @@ impl Home {
         self.path(name)
     }
 
-    /// A configuration of this place for the service at `upstream`, that drains at once.
+    /// A configuration of this place for the service at `upstream`, that drains at once, and
+    /// for which nothing that comes is late.
     pub(crate) fn config(&self, upstream: &str) -> String {
         let (here, port) = (self.directory.path().display(), self.port);
         format!(
@@ -66,6 +67,7 @@ address = "127.0.0.1:{port}"
 certificate_file = "{here}/tls.crt"
 key_file = "{here}/tls.key"
 ready_grace = "0s"
+handshake_timeout = "20s"
 [health]
 address = "127.0.0.1:0"
 [limits]
@@ -79,6 +81,8 @@ jwks_file = "{here}/ehr.jwks"
 [[upstream]]
 id = "legacy"
 url = "{upstream}"
+connect_timeout = "60s"
+response_timeout = "60s"
 "#
         )
     }

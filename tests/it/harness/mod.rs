@@ -373,6 +373,7 @@ pub(crate) struct Extra {
     pub(crate) path: &'static str,
 }
 
+/// Nothing that comes is late, however busy the machine.
 fn configuration(
     public_url: &str,
     port: u16,
@@ -397,6 +398,7 @@ address = "127.0.0.1:{port}"
 certificate_file = "{directory}/tls.crt"
 key_file = "{directory}/tls.key"
 ready_grace = "0s"
+handshake_timeout = "20s"
 [health]
 address = "127.0.0.1:0"
 [state]
@@ -410,6 +412,8 @@ jwks_file = "{directory}/ehr.jwks"
 [[upstream]]
 id = "legacy"
 url = "{service}"
+connect_timeout = "60s"
+response_timeout = "60s"
 {upstream}
 {lists}
 "#
