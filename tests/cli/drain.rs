@@ -49,7 +49,7 @@ fn patient(home: &Home, service: &Gated, grace: &str) -> String {
 #[tokio::test]
 async fn calls_of_before_during_grace_and_drain_are_answered() {
     let (home, service) = (Arc::new(Home::new()), Gated::start().await);
-    let running = home.serve(&patient(&home, &service, "2s"));
+    let running = home.serve(&patient(&home, &service, "5s"));
     let call = || {
         let home = Arc::clone(&home);
         let client = home.http().build().unwrap();
