@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use hookgate::gateway::limit::{Limit, Mode, Rate, Settings};
 
 use crate::rig::{PATIENT, Replica, ServerClock, keys, v4};
@@ -235,10 +236,19 @@ async fn a_changed_quota_begins_anew() {
     assert_eq!(standing.remaining, 3);
 }
 
-/// Within 2 % of what the quota gives in the time that Redis says has passed. The burst is what two seconds
-/// give, so that a pause of the machine costs nothing.
+/// Within 2 % of what the quota gives in the time that Redis says has passed.
 #[tokio::test]
 async fn many_callers_at_three_replicas_get_what_one_limit_gives() {
+    for _ in 0..10 {
+        if measure_three_replicas().await {
+            return;
+        }
+    }
+    panic!("replicas always limited alone");
+}
+
+/// Whether it was measured: where Redis answered too late, replicas have limited alone.
+async fn measure_three_replicas() -> bool {
     const RATE: u32 = 500;
     const BURST: u32 = 1_000;
     let server = RedisServer::start();
@@ -250,24 +260,41 @@ async fn many_callers_at_three_replicas_get_what_one_limit_gives() {
     }
     let clock = ServerClock::new(&server);
     let begun = clock.micros();
+    // Nothing is added to a full bucket. One that was empty takes what two seconds give, so that a pause of
+    // the machine costs nothing from here on.
+    let mut at_once = 0;
+    loop {
+        let drawn = join_all((0..50).map(|_| replicas[0].address(1))).await;
+        at_once += u32::try_from(drawn.iter().filter(|drawn| drawn.is_ok()).count()).unwrap();
+        if drawn.iter().any(Result::is_err) {
+            break;
+        }
+    }
+    let emptied = clock.micros();
     let flood = async |replica: &Replica| {
         let mut passed = 0;
-        while clock.micros() - begun < 2_000_000 {
+        while clock.micros() - emptied < 2_000_000 {
             passed += replica.passes(20, 1).await;
             tokio::task::yield_now().await;
         }
         passed
     };
     let (a, b, c) = tokio::join!(flood(&replicas[0]), flood(&replicas[1]), flood(&replicas[2]));
-    let least = clock.micros() - begun;
+    let least = clock.micros() - emptied;
     let mut passed = a + b + c;
     for replica in &replicas {
         passed += replica.passes(2_000, 1).await;
     }
     let most = clock.micros() - begun;
-    let given = |micros: u64| u64::from(BURST) + u64::from(RATE) * micros / 1_000_000;
-    let passed = u64::from(passed);
-    assert!(passed * 100 <= given(most) * 102, "{passed} of {}", given(most));
-    assert!(passed * 100 >= given(least) * 98, "{passed} of {}", given(least));
+    if replicas.iter().any(|replica| replica.shared("late") + replica.shared("failed") > 0) {
+        return false;
+    }
     assert!(!replicas.iter().any(Replica::is_local));
+    let refilled = |micros: u64| u64::from(RATE) * micros / 1_000_000;
+    let (all, given) = (u64::from(at_once + passed), u64::from(BURST) + refilled(most));
+    assert!(all * 100 <= given * 102, "{all} of {given}");
+    assert!(at_once >= BURST, "{at_once} of {BURST}");
+    let (passed, given) = (u64::from(passed), refilled(least));
+    assert!(passed * 100 >= given * 98, "{passed} of {given}");
+    true
 }
