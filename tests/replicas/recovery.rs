@@ -10,7 +10,7 @@ use crate::ehr::{Entry, Good, call, report};
 use crate::site::STEADY;
 use crate::world::World;
 
-const TRIES: usize = 100;
+const TRIES: usize = 300;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Tries each gateway until a whole case goes well there: call, click and report.
