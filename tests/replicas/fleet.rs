@@ -51,9 +51,14 @@ impl Fleet {
 
     /// So many gateways that share a Redis.
     pub(crate) fn on_redis(upstream: &str, count: usize) -> Self {
+        Self::on_redis_with(upstream, count, "")
+    }
+
+    /// The same, with further lines of `[state.redis]`.
+    pub(crate) fn on_redis_with(upstream: &str, count: usize, lines: &str) -> Self {
         let store = RedisServer::start_with(&["--appendfsync", "always"]);
         let state = format!(
-            "[state]\nbackend = \"redis\"\n[state.redis]\naddresses = [\"{}\"]",
+            "[state]\nbackend = \"redis\"\n[state.redis]\naddresses = [\"{}\"]\n{lines}",
             store.address()
         );
         Self::start(Site::new(), upstream, &state, count, Some(store))

@@ -35,7 +35,10 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let legacy = Legacy::start(Dice::new(0, 0)).await;
-        let fleet = tokio::task::block_in_place(|| Fleet::on_redis(&legacy.url(), 2));
+        // The most patience there is: a race whose end nobody knows shows nothing.
+        let patience = "timeout = \"1s\"";
+        let fleet =
+            tokio::task::block_in_place(|| Fleet::on_redis_with(&legacy.url(), 2, patience));
         let world = World {
             ehr: Ehr::new(fleet.site.key()),
             doors: fleet.doors(),
