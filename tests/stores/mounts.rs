@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 /// A mounted file system, until it is dropped.
 pub(crate) struct Mounted<'p>(&'p Path);
@@ -27,8 +29,18 @@ impl<'p> Mounted<'p> {
         mounted
     }
 
+    /// A program that another test is just starting holds every open file for a moment, and nothing
+    /// becomes read-only while a file on it is open for writing.
     pub(crate) fn remount(&self, options: &str) {
-        as_root(&["mount", "-o", &format!("remount,{options}")], self.0);
+        let options = format!("remount,{options}");
+        let command = rooted(&["mount", "-o", &options], self.0);
+        for _ in 0..1000 {
+            if done(&command) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        as_root(&["mount", "-o", &options], self.0);
     }
 }
 
@@ -44,16 +56,24 @@ pub(crate) fn set_immutable(path: &Path, immutable: bool) {
 }
 
 fn as_root(command: &[&str], path: &Path) {
+    run(&rooted(command, path));
+}
+
+fn rooted<'w>(command: &[&'w str], path: &'w Path) -> Vec<&'w str> {
     let sudo: &[&str] = if is_root() { &[] } else { &["sudo", "-n"] };
-    run(&[sudo, command, &[path.to_str().unwrap()]].concat());
+    [sudo, command, &[path.to_str().unwrap()]].concat()
 }
 
 fn run(words: &[&str]) {
-    let done = Command::new(words[0]).args(&words[1..]).status();
     assert!(
-        done.is_ok_and(|status| status.success()),
+        done(words),
         "{words:?} failed: run the tests as root, or with sudo that asks for no password"
     );
+}
+
+fn done(words: &[&str]) -> bool {
+    let done = Command::new(words[0]).args(&words[1..]).status();
+    done.is_ok_and(|status| status.success())
 }
 
 fn is_root() -> bool {
