@@ -1,9 +1,11 @@
 //! The pages that a person may see, as a browser lays them out: narrow and wide, light and dark.
 
 use std::path::Path;
+use std::time::Duration;
 
 use fantoccini::Client;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::chart::{Chart, reads};
 use crate::driver::{Driver, JavaScript, devtools, logged};
@@ -41,6 +43,11 @@ return {
   smallest: Math.min(...texts.map(element => parseFloat(getComputedStyle(element).fontSize))),
   buttons: [...document.querySelectorAll("button")].map(b => b.getBoundingClientRect().height),
 };"#;
+
+/// Whether the page is so wide, and dark or not.
+const IS_SO: &str = r#"
+return innerWidth === arguments[0]
+  && matchMedia("(prefers-color-scheme: dark)").matches === arguments[1];"#;
 
 /// How the focused element shows that it is.
 const FOCUS: &str = r#"
@@ -86,11 +93,20 @@ async fn address(case: &Case, chart: &Chart) -> String {
     }
 }
 
+/// Looks at the page like this, once the browser has laid it out so: it is told first and does it later.
 async fn look(browser: &Client, width: u32, scheme: &str) {
     let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
     devtools(browser, "Emulation.setEmulatedMedia", json!({"features": features})).await;
     let screen = json!({"width": width, "height": 640, "deviceScaleFactor": 1, "mobile": false});
     devtools(browser, "Emulation.setDeviceMetricsOverride", screen).await;
+    for _ in 0..500 {
+        let arguments = vec![json!(width), json!(scheme == "dark")];
+        if browser.execute(IS_SO, arguments).await.expect("its width") == json!(true) {
+            return;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the page never was {width} px wide and {scheme}");
 }
 
 fn check(measured: &Value, case: &Case, width: u32, scheme: &str) {
