@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use hookgate::clock::Clock;
 use hookgate::demo::server::json;
 use serde_json::json;
 
-use crate::harness::{Extra, HOOK_INSTANCE, NO_LIMITS, Scene, gone, hook_body, opened, refused_as};
+use crate::harness::{
+    Extra, HOOK_INSTANCE, NO_LIMITS, Scene, ahead_of_redis, gone, hook_body, opened, refused_as,
+};
 use crate::server::RedisServer;
 
 const TARGET: &str = "https://app.example/?session=4711";
@@ -128,10 +131,11 @@ async fn a_redis_that_comes_back_is_looked_at_at_once() {
     panic!("nobody looks: {:?}", one.pending().await.1);
 }
 
-/// Lets time pass until nothing is pending: a few looks, or the clock would be too far from Redis'.
+/// Lets time pass until nothing is pending: a few looks, or the clock would be too far from Redis', and
+/// never less than passes there.
 async fn until_ready(scene: &Scene) {
     for _ in 0..20 {
-        scene.advance(A_LOOK);
+        scene.advance(A_LOOK.max(ahead_of_redis().since(scene.clock.now())));
         for _ in 0..100 {
             if scene.pending().await.1.is_empty() {
                 return;

@@ -156,9 +156,7 @@ impl Scene {
         let config = configuration(&public_url, port, directory.path(), &service.url(), extra);
         let clock = match extra.redis {
             None => ManualClock::new(NOW),
-            // Redis has a clock of its own, and refuses those who are far from it. It goes on while this
-            // one stands: a history must not begin after what is issued in it.
-            Some(_) => ManualClock::new(SystemClock::new().now().plus(Duration::from_secs(5))),
+            Some(_) => ManualClock::new(ahead_of_redis()),
         };
         let troubled = extra.trouble.map(|trouble| {
             let store = TroubledStore::new(&clock);
@@ -371,6 +369,12 @@ pub(crate) struct Extra {
     pub(crate) trouble: Option<Trouble>,
     /// The path of the public URL, as the configuration writes it.
     pub(crate) path: &'static str,
+}
+
+/// A moment for scenes with Redis. It has a clock of its own, and refuses those who are far from it. It goes
+/// on while a scene's stands: a history must not begin after what is issued in it.
+pub(crate) fn ahead_of_redis() -> UnixTime {
+    SystemClock::new().now().plus(Duration::from_secs(20))
 }
 
 /// Nothing that comes is late, however busy the machine.
