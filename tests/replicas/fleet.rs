@@ -73,7 +73,7 @@ impl Fleet {
     ) -> Self {
         let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
         let configured = |(number, port): (usize, &u16)| {
-            let text = site.config(*port, upstream, state);
+            let text = site.config(*port, count, upstream, state);
             Gateway::new(site.write(&format!("gateway-{number}.toml"), &text))
         };
         let mut gateways: Vec<Gateway> = ports.iter().enumerate().map(configured).collect();

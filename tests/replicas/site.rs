@@ -69,11 +69,12 @@ impl Site {
         self.path("keys.json")
     }
 
-    /// The configuration of one gateway. Its limits are counted, and never reached.
-    pub(crate) fn config(&self, port: u16, upstream: &str, state: &str) -> String {
+    /// The configuration of one of so many gateways. Its limits are counted, and never reached.
+    pub(crate) fn config(&self, port: u16, replicas: usize, upstream: &str, state: &str) -> String {
         let here = |name: &str| shown(&self.path(name));
         format!(
             r#"public_url = "{PUBLIC_URL}"
+replicas = {replicas}
 [listener]
 address = "127.0.0.1:{port}"
 certificate_file = "{}"
