@@ -1,7 +1,9 @@
 //! Feedback: each entry is looked at by itself, mapped back, and delivered once.
 
 use std::collections::{HashMap, HashSet};
+use std::future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -75,6 +77,22 @@ struct Share {
 }
 
 impl Share {
+    /// What became of asking for an entry.
+    fn take(&mut self, entry: Known, turn: Result<Turn, Refusal>) -> Result<(), Refusal> {
+        match turn? {
+            Turn::Mine(claim) => {
+                self.entries.push(entry);
+                self.claims.push(claim);
+            }
+            Turn::Done(status) if self.entries.is_empty() => {
+                self.answered = self.answered.or(Some(status));
+            }
+            Turn::Done(_) => {}
+            Turn::Busy => return Err(Refusal::Busy),
+        }
+        Ok(())
+    }
+
     /// The body that has these entries alone, with the service's own ids.
     fn body(&self, outcomes: &Outcomes<'_>) -> Bytes {
         let entries: HashMap<usize, &Known> =
@@ -255,29 +273,27 @@ impl FeedbackPath {
     ) -> Result<(), Refusal> {
         let mut met = HashSet::new();
         // An entry that the body has twice is its own repeat.
-        let entries = group.entries.into_iter().filter(|entry| met.insert(entry.fingerprint));
-        let claims = stream::iter(entries).map(|entry| async {
-            let turn = self.claim_entry(call, &entry).await;
-            (entry, turn)
-        });
-        // All of them, also where one fails: what is claimed must be given back.
-        let claimed: Vec<_> = claims.buffered(AT_ONCE).collect().await;
-        let mut failed = None;
-        for (entry, turn) in claimed {
-            match turn {
-                Ok(Turn::Mine(claim)) => {
-                    share.entries.push(entry);
-                    share.claims.push(claim);
-                }
-                Ok(Turn::Done(status)) if share.entries.is_empty() => {
-                    share.answered = share.answered.or(Some(status));
-                }
-                Ok(Turn::Done(_)) => {}
-                Ok(Turn::Busy) => failed = failed.or(Some(Refusal::Busy)),
-                Err(refusal) => failed = failed.or(Some(refusal)),
+        let mut entries = group.entries.into_iter().filter(|entry| met.insert(entry.fingerprint));
+        let failed = AtomicBool::new(false);
+        let claim = async |entry: Known| {
+            if failed.load(Ordering::Relaxed) {
+                return None;
             }
+            let turn = self.claim_entry(call, &entry).await;
+            failed.fetch_or(!matches!(turn, Ok(Turn::Mine(_) | Turn::Done(_))), Ordering::Relaxed);
+            Some((entry, turn))
+        };
+        // The first alone: of two that bring the same, one goes on.
+        let first = stream::iter(entries.next()).then(&claim);
+        let rest = stream::iter(entries).map(&claim).buffered(AT_ONCE);
+        // Those under way are brought to their end, also where one fails: a claim must be given back.
+        let turns: Vec<_> = first.chain(rest).filter_map(future::ready).collect().await;
+        let mut all = Ok(());
+        for (entry, turn) in turns {
+            let taken = share.take(entry, turn);
+            all = all.and(taken);
         }
-        failed.map_or(Ok(()), Err)
+        all
     }
 
     async fn claim_entry(&self, call: &FeedbackCall<'_>, entry: &Known) -> Result<Turn, Refusal> {

@@ -18,6 +18,7 @@ use crate::harness::{
     refused_as, status,
 };
 use crate::port::free_port;
+use crate::server::RedisServer;
 
 const ONE: &str = HOOK_INSTANCE;
 const TWO: &str = "11111111-2222-4333-8444-555555555555";
@@ -218,11 +219,16 @@ async fn a_repeat_gets_the_first_answer_also_where_services_answered_differently
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_twenty_identical_calls_at_once_one_is_delivered() {
-    for extra in [unlimited(), on_disk()] {
+    // More entries than are claimed together: nobody keeps what another one needs to go on.
+    let redis = RedisServer::start();
+    let on_redis = Extra { redis: Some(redis.address()), ..unlimited() };
+    for (extra, entries) in [(unlimited(), 1), (on_disk(), 1), (on_redis, 200)] {
         let scene = taking(&extra).await;
+        scene.until_pending(&[]).await;
         let ids = scene.ids_of(ONE).await;
         let url = scene.feedback();
-        let body = body_of(&[overridden(&ids.card)]);
+        let entry = |n| overridden(&ids.card).replace("18:00:05Z", &format!("18:00:05.{n:03}Z"));
+        let body = body_of(&(0..entries).map(entry).collect::<Vec<_>>());
         let mut calls = JoinSet::new();
         for _ in 0..20 {
             let call = scene.http().post(&url).bearer_auth(scene.token(&url));
