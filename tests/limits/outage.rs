@@ -141,6 +141,9 @@ async fn a_full_redis_is_as_good_as_none() {
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
     assert_eq!(replica.passes(20, 1).await, 4);
     assert!(replica.is_local());
+    replica.clock.advance(SECOND);
+    replica.limits.tend().await;
+    assert!(replica.is_local(), "it answers, and keeps nothing");
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
     returns(&replica).await;
 }

@@ -62,10 +62,12 @@ impl Fleet {
         }
     }
 
-    /// Asks nothing, to find out whether it is back, where it is away and a trial is due.
+    /// Draws on a bucket that nobody else has, to find out whether it is back, where it is away and a trial
+    /// is due.
     pub(crate) async fn look(&self, patience: Duration) {
         if let Some(leave @ Leave::Trial) = self.reach.leave() {
-            let _nothing = self.run(leave, patience, &Call::new("", Draws::Each, &[])).await;
+            let call = Call::trial(self.redis.prefix());
+            let _room = self.run(leave, patience, &call).await;
         }
     }
 
@@ -99,6 +101,12 @@ struct Call {
 }
 
 impl Call {
+    /// One that leaves nothing behind, and is answered only by a server that takes what it is to keep.
+    fn trial(prefix: &str) -> Self {
+        let words = ["each", "1", "0", "draw"].map(str::to_owned).to_vec();
+        Self { keys: vec![format!("{prefix}:v1:limit:trial")], words }
+    }
+
     fn new(prefix: &str, draws: Draws, questions: &[Question<'_>]) -> Self {
         let mut keys = Vec::with_capacity(questions.len());
         let mut words = vec![match draws {
