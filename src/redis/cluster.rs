@@ -150,7 +150,9 @@ impl Cluster {
     /// The lines to all masters that are known.
     pub(super) fn lines(&self) -> Vec<Arc<Line>> {
         let Ok(slots) = self.slots_now() else { return Vec::new() };
-        slots.masters().into_iter().map(|master| self.line(master)).collect()
+        let lines = self.locked();
+        let line = |master| lines.get(master).map(|used| Arc::clone(&used.kept.line));
+        slots.masters().into_iter().filter_map(line).collect()
     }
 
     /// Who has what. Only the first look is waited for.

@@ -9,7 +9,7 @@ use crate::server::RedisServer;
 
 #[tokio::test]
 async fn a_server_without_memory_is_full_and_what_was_begun_is_finished() {
-    let server = RedisServer::start_with(&["--maxmemory", "6mb"]);
+    let mut server = RedisServer::start_with(&["--maxmemory", "6mb"]);
     let redis = one(server.address());
     let replica = Replica::ready(&redis, WRONG).await;
     let until = replica.later(600);
@@ -60,6 +60,10 @@ async fn a_server_without_memory_is_full_and_what_was_begun_is_finished() {
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "100mb"]), "OK");
     replica.store.ready().await.unwrap();
     assert_eq!(replica.insert(kept, other, until).await.unwrap(), Insert::First);
+
+    server.kill();
+    soon("it is missed", async || replica.store.ready().await.is_err()).await;
+    assert!(replica.store.fill().memory.is_some(), "nobody says that there is room for being away");
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ pub(crate) struct Histories {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     known: ArcSwapOption<Known>,
+    memory: ArcSwapOption<Memory>,
     reading: Mutex<()>,
 }
 
@@ -71,6 +72,7 @@ impl Histories {
             clock,
             entropy,
             known: ArcSwapOption::empty(),
+            memory: ArcSwapOption::empty(),
             reading: Mutex::new(()),
         })
     }
@@ -80,13 +82,18 @@ impl Histories {
         &self.process
     }
 
-    /// The memory of the server that has the least left for its size.
+    /// The memory of the server that has the least left for its size: as it was when all of them could be
+    /// used last, since one that is away is no fuller and no emptier for that.
     pub(crate) fn memory(&self) -> Option<Memory> {
-        let of = |master: Master| {
-            master.memory_limit.map(|limit| Memory { used: master.memory_used, limit })
-        };
-        let part = |memory: &Memory| memory.used.saturating_mul(1_000) / memory.limit.max(1);
-        self.redis.masters().into_iter().filter_map(of).max_by_key(part)
+        if self.redis.ready().is_ok() {
+            let of = |master: Master| {
+                master.memory_limit.map(|limit| Memory { used: master.memory_used, limit })
+            };
+            let part = |memory: &Memory| memory.used.saturating_mul(1_000) / memory.limit.max(1);
+            let least = self.redis.masters().into_iter().filter_map(of).max_by_key(part);
+            self.memory.store(least.map(Arc::new));
+        }
+        self.memory.load().as_deref().copied()
     }
 
     /// What every script is told first: which history its caller believes in, who that is, and when.
