@@ -76,8 +76,8 @@ async fn a_limit_is_that_of_all_together() {
             passed += usize::from(status != 429);
         }
     }
-    // Redis' clock goes on meanwhile: a slow machine may see one or two more.
-    assert!((4..8).contains(&passed), "{passed}");
+    // Redis' clock goes on meanwhile: within a minute there is one more.
+    assert!((4..=5).contains(&passed), "{passed}");
 }
 
 #[tokio::test]

@@ -144,8 +144,8 @@ impl Known {
         self.parts.iter().map(|part| Arc::clone(&part.tag)).collect()
     }
 
-    /// The same, for a process that was away for so long that the servers do not know it any more. What it
-    /// did is among what others have heard of.
+    /// The same, for a process that was away for so long that the servers do not know it any more: as for
+    /// one that has ended, what it did counts only among the steps of all.
     pub(crate) fn tags_without_own_steps(&self) -> Vec<Arc<Tag>> {
         self.parts.iter().map(|part| Arc::new(part.tag.without_own_steps())).collect()
     }

@@ -40,8 +40,8 @@ end
 if about[1] ~= ARGV[1] or steps < tonumber(ARGV[2]) or own < tonumber(ARGV[4]) then
   return answer('forgot')
 end
--- Another server, or this one started anew, or with what another one has sent it since: what it lacks may be
--- known to others, who look first.
+-- Another server, or this one started anew, or with what another one has sent it since, where anybody has
+-- looked at that one: what it lacks may be known to others, who look first.
 local run = redis.call('INFO', 'server'):match('run_id:(%w+)')
 if run ~= ARGV[7] or about[4] ~= run then return answer('moved') end
 if here - now > tonumber(ARGV[6]) then return answer('behind') end
