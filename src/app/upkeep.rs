@@ -44,26 +44,30 @@ pub(crate) async fn watch(
     stop: CancellationToken,
 ) {
     const EVERY: Duration = Duration::from_secs(5);
+    // No call comes as long as it is not ready.
+    const WHILE_DOWN: Duration = Duration::from_secs(1);
     let mut _told = None;
     loop {
-        _told = match store.ready().await {
+        let (told, pause) = match store.ready().await {
             Ok(()) => {
                 local.hand_over(store.as_ref()).await;
-                None
+                (None, EVERY)
             }
             Err(error) => {
                 let full = matches!(error, StoreError::Full);
                 let trouble = format!("store: {error}");
-                Some(if full || local.is_for_anybody() {
+                let told = if full || local.is_for_anybody() {
                     readiness.degrade(trouble)
                 } else {
                     readiness.register(trouble)
-                })
+                };
+                (Some(told), if full { EVERY } else { WHILE_DOWN })
             }
         };
+        _told = told;
         fullness.look();
         tokio::select! {
-            () = clock.sleep(EVERY) => {}
+            () = clock.sleep(pause) => {}
             () = arrival(arrivals.as_mut()) => {}
             () = stop.cancelled() => break,
         }

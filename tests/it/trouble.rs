@@ -193,7 +193,8 @@ async fn readiness_tells_what_is_wrong_and_takes_away_only_what_helps() {
         };
         until_ready_says(&scene, &expected, &what).await;
         scene.store().gets(Trouble::None);
-        scene.advance(Duration::from_secs(5));
+        // One that is down is looked at more often: nobody calls until it is ready.
+        scene.advance(Duration::from_secs(if trouble == Trouble::Full { 5 } else { 1 }));
         until_ready_says(&scene, &fine, &what).await;
     }
 }
