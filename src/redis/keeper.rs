@@ -111,7 +111,7 @@ impl Keeper {
             if ended.lasted {
                 pauses = new_pauses();
             }
-            // Also after the first: a server that ends was every replica's.
+            // Also where the connection had lasted: every replica has lost its own.
             sleep(pauses.next().unwrap_or(LONGEST)).await;
         }
     }
