@@ -4,7 +4,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hookgate::clock::{Clock, ManualClock, UnixTime};
@@ -237,13 +236,6 @@ impl Gateway {
         let mut out = String::new();
         text::encode(&mut out, &self.registry).unwrap();
         out
-    }
-
-    /// Waits, as long as it takes, until the metrics show `line`.
-    pub async fn until_metrics_show(&self, line: &str) {
-        while !self.metrics().lines().any(|shown| shown == line) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
     }
 }
 
