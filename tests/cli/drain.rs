@@ -1,5 +1,8 @@
 //! The way out, with work at hand.
 
+use std::error::Error;
+use std::io;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -89,11 +92,25 @@ async fn call_until_refused(home: Arc<Home>, client: reqwest::Client) -> Result<
                 answered += 1;
             }
             Ok(answer) => return Err(format!("{}", answer.status())),
-            // No connection was to be had: nothing was accepted.
-            Err(error) if error.is_connect() => return Ok(answered),
+            // No connection was to be had: nothing was accepted. Nor was what a busy client writes behind a
+            // GOAWAY that it has not read; had it been, the service and the log would know.
+            Err(error) if error.is_connect() || is_behind_the_end(&error) => return Ok(answered),
             Err(error) => return Err(format!("lost: {error:?}")),
         }
     }
+}
+
+/// Whether it was a stream on a connection that its other side had closed.
+fn is_behind_the_end(error: &reqwest::Error) -> bool {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let io = cause.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe) {
+            return cause.to_string().starts_with("stream closed");
+        }
+        next = cause.source();
+    }
+    false
 }
 
 const CLIENTS: usize = 50;
