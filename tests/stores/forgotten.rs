@@ -93,13 +93,7 @@ const DEEDS: &[Deed] = &[
         options: IN_FILES,
         prepare: |place| {
             Box::pin(async {
-                let master = place.server.address().replace(':', " ");
-                let replica = RedisServer::start_with(&["--replicaof", &master]);
-                let keys = place.server.command(&["DBSIZE"]);
-                eventually("the replica has it all", || replica.command(&["DBSIZE"]) == keys);
-                // What was on its way to it is lost with the master.
-                assert_eq!(replica.command(&["REPLICAOF", "NO", "ONE"]), "OK");
-                place.other = Some(replica);
+                place.other = Some(left_behind(&place.server));
             })
         },
         strike: |place| Box::pin(place.fail_over()),
@@ -128,6 +122,17 @@ impl Place {
 fn copy(from: &Path, to: &Path) {
     let done = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
     assert!(done.success());
+}
+
+/// A replica that has all that `master` has now, and gets nothing of what comes: it is on its way to it, and
+/// lost with the master.
+fn left_behind(master: &RedisServer) -> RedisServer {
+    let address = master.address().replace(':', " ");
+    let replica = RedisServer::start_with(&["--replicaof", &address]);
+    let keys = master.command(&["DBSIZE"]);
+    eventually("the replica has it all", || replica.command(&["DBSIZE"]) == keys);
+    assert_eq!(replica.command(&["REPLICAOF", "NO", "ONE"]), "OK");
+    replica
 }
 
 /// Something that may be spent once, as the gateway gives it out: it bears the history under which it was
@@ -266,11 +271,7 @@ async fn a_process_that_misses_nothing_waits_for_those_that_might() {
     let redis = one(proxy.address());
     let [winner, idle] = [Replica::ready(&redis, 0).await, Replica::ready(&redis, 0).await];
     let former = winner.incarnation();
-    let master = server.address().replace(':', " ");
-    let replica = RedisServer::start_with(&["--replicaof", &master]);
-    let keys = server.command(&["DBSIZE"]);
-    eventually("the replica has it all", || replica.command(&["DBSIZE"]) == keys);
-    assert_eq!(replica.command(&["REPLICAOF", "NO", "ONE"]), "OK");
+    let replica = left_behind(&server);
     let until = winner.later(600);
     let first = answered(async || winner.insert(1, nonce(), until).await).await;
     assert_eq!(first, Insert::First);
@@ -311,11 +312,7 @@ async fn a_master_that_was_a_replica_in_between_is_looked_at_first() {
     let (direct, led) = (one(server.address()), one(proxy.address()));
     let [winner, away] = [Replica::ready(&direct, 0).await, Replica::ready(&direct, 0).await];
     let idle = Replica::ready(&led, 0).await;
-    let address = server.address().replace(':', " ");
-    let other = RedisServer::start_with(&["--replicaof", &address]);
-    let keys = server.command(&["DBSIZE"]);
-    eventually("the other has it all", || other.command(&["DBSIZE"]) == keys);
-    assert_eq!(other.command(&["REPLICAOF", "NO", "ONE"]), "OK");
+    let other = left_behind(&server);
     let until = winner.later(600);
     let first = answered(async || winner.insert(1, nonce(), until).await).await;
     assert_eq!(first, Insert::First);
@@ -326,8 +323,8 @@ async fn a_master_that_was_a_replica_in_between_is_looked_at_first() {
         !other.command(&["HGET", "hookgate:v1:{hg0}:history", "moved"]).is_empty()
     })
     .await;
-    let (host, port) = (other.address(), other.address());
-    let (host, port) = (host.split(':').next().unwrap(), port.split(':').nth(1).unwrap());
+    let address = other.address();
+    let (host, port) = address.split_once(':').unwrap();
     assert_eq!(server.command(&["REPLICAOF", host, port]), "OK");
     eventually("it has what the other has", || {
         server.command(&["INFO", "replication"]).contains("master_link_status:up")
