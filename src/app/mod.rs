@@ -56,6 +56,7 @@ use crate::keyring::{KeyFileWatch, Keyring, LiveKeyring};
 use crate::names::{ClientId, ServiceId, UpstreamId};
 use crate::readiness::Readiness;
 use crate::record::Recorder;
+use crate::record::history::History;
 use crate::redis::Redis;
 use crate::replicas::Replicas;
 use crate::store::{Fullness, Repeating, Store};
@@ -443,7 +444,7 @@ fn gateway(
         limits: steps.limits,
         cors: steps.cors,
         ways,
-        recorder: Recorder::new(registry),
+        recorder: Recorder::new(registry, History::new(Arc::clone(clock))),
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
     };

@@ -115,7 +115,7 @@ impl Forward {
         let call = Call { way, headers: &parts.headers, body, identity };
         let began = record.elapsed();
         let answer = self.upstreams.call(upstream, call).await;
-        record.upstream = record.upstream.saturating_add(record.elapsed().saturating_sub(began));
+        record.called(record.elapsed().saturating_sub(began));
         Ok(answer?)
     }
 }

@@ -23,7 +23,7 @@ use crate::gateway::service::Services;
 use crate::gateway::tokens::Binding;
 use crate::gateway::upstream;
 use crate::names::{ClientId, ServiceId};
-use crate::record::Record;
+use crate::record::{LINKS_SEALED, Record};
 
 /// The way of a hook call.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl HookPath {
 fn met(counts: &Counts) -> Vec<(&'static str, usize)> {
     let all = [
         ("cards", counts.cards),
-        ("links-sealed", counts.rewritten),
+        (LINKS_SEALED, counts.rewritten),
         ("links-kept-smart", counts.smart_kept),
         ("links-dropped-unparsable", counts.dropped_unparsable),
         ("links-dropped-scheme", counts.dropped_scheme),

@@ -16,7 +16,7 @@ use crate::gateway::reply::Reply;
 use crate::gateway::route::{RouteError, Way};
 use crate::gateway::service::{Service, Services};
 use crate::gateway::tokens::{LinkTokens, Opened, Target, TokenError};
-use crate::record::Record;
+use crate::record::{Opening, Record};
 use crate::store::{Insert, Nonce, Store, StoreError};
 
 /// The way of a link.
@@ -66,7 +66,11 @@ impl OpenPath {
             // `HEAD` gets what `GET` would, and the outermost function leaves its body out.
             Plan::Peek | Plan::Ask => self.ask(&opened, parts, service, now, record).await?,
             Plan::Decline => page(PageKind::Ahead, record),
-            Plan::Spend => self.spend(&opened, parts, service, now).await?,
+            Plan::Spend => {
+                let (reply, opening) = self.spend(&opened, parts, service, now).await?;
+                record.opened = Some(opening);
+                reply
+            }
         };
         if parts.method == Method::HEAD {
             *reply.body_mut() = Full::default();
@@ -98,7 +102,7 @@ impl OpenPath {
         parts: &Parts,
         service: &Service,
         now: UnixTime,
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<(Reply, Opening), Refusal> {
         // Everything that can fail comes before the spending.
         let target = self.target(opened).await?;
         let location = opening::location(&target, parts.uri.query())?;
@@ -109,9 +113,12 @@ impl OpenPath {
         let note = SpendNote::new(&browser, &opened.id(), now).encode();
         let nonce = Nonce(draw(self.entropy.as_ref())?);
         let mut cookie = browser.set_cookie(service.links.grace.get());
-        match self.store.insert(opened.spend_key(), nonce, note, opened.expires()).await {
-            Ok(Insert::First) => {}
-            Ok(Insert::Held(first)) if allowed_again(&first, &browser, opened, service, now) => {}
+        let spent = self.store.insert(opened.spend_key(), nonce, note, opened.expires()).await;
+        let opening = match spent {
+            Ok(Insert::First) => Opening::First,
+            Ok(Insert::Held(first)) if allowed_again(&first, &browser, opened, service, now) => {
+                Opening::Again
+            }
             Ok(Insert::Held(_)) => return Err(Refusal::Spent),
             // It may be spent, by this browser: without its cookie a reload would find it gone.
             Err(error @ StoreError::Down(_)) => {
@@ -123,8 +130,8 @@ impl OpenPath {
                 return Err(TokenError::Expired { binding: opened.binding().clone() }.into());
             }
             Err(error @ (StoreError::Full | StoreError::LeaseLost)) => return Err(error.into()),
-        }
-        Ok(opening::redirect(location, cookie).map(|()| Full::default()))
+        };
+        Ok((opening::redirect(location, cookie).map(|()| Full::default()), opening))
     }
 
     async fn target(&self, opened: &Opened) -> Result<String, Refusal> {

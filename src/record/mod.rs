@@ -3,6 +3,8 @@
 //! A [`Record`] is filled on a request's way and closed once, by the outermost function. It has no
 //! field for a token, a body, a patient datum or a link's target: what cannot be recorded cannot leak.
 
+pub mod history;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,10 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::Clock;
 use crate::names::{ClientId, HookInstance, RequestId, ServiceId, Tenant};
+use crate::record::history::{Happened, History};
+
+/// The word in [`Record::met`] for links that went out.
+pub const LINKS_SEALED: &str = "links-sealed";
 
 /// What is told about one request.
 #[derive(Debug)]
@@ -48,12 +54,23 @@ pub struct Record {
     pub detail: Option<String>,
     /// What a check in observe mode would have refused.
     pub observed: Vec<&'static str>,
-    /// How long the upstream took.
-    pub upstream: Duration,
+    /// How long the upstream took; nothing where it was not called.
+    pub upstream: Option<Duration>,
     /// What was met in the cards, by a stable word each, and how often.
     pub met: Vec<(&'static str, usize)>,
+    /// Whether a link was opened.
+    pub opened: Option<Opening>,
     clock: Arc<dyn Clock>,
     started: Duration,
+}
+
+/// How a link was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// For the first time: it is spent now.
+    First,
+    /// By the browser that had spent it, within the grace.
+    Again,
 }
 
 impl Record {
@@ -74,11 +91,17 @@ impl Record {
             reason: None,
             detail: None,
             observed: Vec::new(),
-            upstream: Duration::ZERO,
+            upstream: None,
             met: Vec::new(),
+            opened: None,
             clock: Arc::clone(clock),
             started: clock.monotonic(),
         }
+    }
+
+    /// The upstream was called, and took this long.
+    pub fn called(&mut self, took: Duration) {
+        self.upstream = Some(self.upstream.unwrap_or_default().saturating_add(took));
     }
 
     /// How long ago the request came.
@@ -117,6 +140,7 @@ pub struct Recorder {
     observed: Family<ReasonLabels, Counter>,
     met: Family<MetLabels, Counter>,
     added: Family<WayLabels, Histogram>,
+    history: History,
 }
 
 /// Seconds; the whole call's budget is half a second, so most of the buckets lie far below.
@@ -124,14 +148,15 @@ const ADDED_BUCKETS: [f64; 12] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
 
 impl Recorder {
-    /// A recorder that counts in `registry`.
-    pub fn new(registry: &mut Registry) -> Self {
+    /// A recorder that counts in `registry` and remembers in `history`.
+    pub fn new(registry: &mut Registry, history: History) -> Self {
         let recorder = Self {
             requests: Family::default(),
             refusals: Family::default(),
             observed: Family::default(),
             met: Family::default(),
             added: Family::new_with_constructor(|| Histogram::new(ADDED_BUCKETS)),
+            history,
         };
         registry.register(
             "hookgate_requests",
@@ -161,10 +186,17 @@ impl Recorder {
         recorder
     }
 
+    /// The last hour, for whoever shows it.
+    pub fn history(&self) -> History {
+        self.history.clone()
+    }
+
     /// Closes `record`: the answer with `status` and `bytes` of body is ready.
     pub fn close(&self, record: &Record, status: StatusCode, bytes: usize) {
-        let added = record.elapsed().saturating_sub(record.upstream);
+        let upstream = record.upstream.unwrap_or_default();
+        let added = record.elapsed().saturating_sub(upstream);
         self.count(record, status, added);
+        self.history.note(&happened(record, status));
         tracing::info!(
             target: "hookgate::access",
             request = %record.id,
@@ -184,7 +216,7 @@ impl Recorder {
             observed = (!record.observed.is_empty()).then(|| record.observed.join(",")),
             met = (!record.met.is_empty()).then(|| met(record)),
             bytes,
-            upstream_us = micros(record.upstream),
+            upstream_us = micros(upstream),
             added_us = micros(added),
         );
     }
@@ -203,6 +235,18 @@ impl Recorder {
             self.met.get_or_create(&MetLabels { what }).inc_by(count);
         }
         self.added.get_or_create(&WayLabels { way }).observe(added.as_secs_f64());
+    }
+}
+
+fn happened(record: &Record, status: StatusCode) -> Happened<'_> {
+    let minted = record.met.iter().find(|(what, _)| *what == LINKS_SEALED);
+    Happened {
+        status,
+        reason: record.reason,
+        service: record.service.as_ref(),
+        upstream: record.upstream,
+        minted: minted.and_then(|(_, count)| u64::try_from(*count).ok()).unwrap_or_default(),
+        opened: record.opened == Some(Opening::First),
     }
 }
 
