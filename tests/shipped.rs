@@ -120,6 +120,7 @@ fn known_keys() -> BTreeSet<String> {
         ("discovery", keys_of::<discovery::Settings>()),
         ("client", client.concat()),
         ("upstream", keys_of::<upstream::Settings>()),
+        ("upstream.breaker", keys_of::<upstream::Breaker>()),
         ("service", keys_of::<service::Settings>()),
         ("service.cards", keys_of::<Policy>()),
         ("service.links", keys_of::<opening::Settings>()),

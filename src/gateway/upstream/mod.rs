@@ -19,6 +19,7 @@ use crate::names::UpstreamId;
 
 mod settings;
 mod error;
+mod status;
 mod target;
 pub mod trace;
 mod identity;
@@ -37,8 +38,9 @@ pub use crate::gateway::upstream::error::{Stage, Unsigned, UpstreamError};
 pub use crate::gateway::upstream::identity::Identity;
 pub use crate::gateway::upstream::metrics::Metrics;
 pub use crate::gateway::upstream::settings::{
-    Authorization, Settings, SettingsError, UpstreamErrors,
+    Authorization, Breaker, Dialled, Health, Settings, SettingsError, UpstreamErrors,
 };
+pub use crate::gateway::upstream::status::{AddressState, AddressStatus, UpstreamStatus};
 pub use crate::gateway::upstream::target::Way;
 
 use crate::gateway::upstream::answer::{Measure, accept};

@@ -1,5 +1,10 @@
 //! One upstream as the operator writes it.
 
+mod dialled;
+mod breaker;
+mod health;
+
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +13,10 @@ use url::Url;
 use crate::names::UpstreamId;
 use crate::units::ByteSize;
 use crate::units::Period;
+
+pub use crate::gateway::upstream::settings::breaker::Breaker;
+pub use crate::gateway::upstream::settings::dialled::Dialled;
+pub use crate::gateway::upstream::settings::health::Health;
 
 /// What an upstream gets in `Authorization`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +57,19 @@ pub struct Settings {
     /// parameter has the parameter in its base, up to the `=`:
     /// `https://redcap.example.org/api/?type=module&cds-url=`. The paths below are put behind it.
     pub url: Url,
+    /// Where it is dialled, instead of the host and port of `url`: `"10.0.0.5:8080"`. Each call goes to
+    /// the one that is least loaded. `Host`, the name in the certificate and the audience of reissued
+    /// tokens stay those of `url`. Default none: the host of `url`.
+    #[serde(default)]
+    pub addresses: Vec<Dialled>,
+    /// How often names are looked up again. A name with several addresses, such as that of a headless
+    /// service in Kubernetes, is called at all of them. Default 10 s.
+    #[serde(default = "defaults::resolve_every")]
+    pub resolve_every: Period,
+    /// How long an address that is new, or back after a failure, gets fewer calls than the others: from a
+    /// tenth of its share to all of it. Default 10 s; `"0s"` gives it all at once.
+    #[serde(default = "defaults::slow_start")]
+    pub slow_start: Period,
     /// Where it answers discovery. Default `/cds-services`, as the standard says.
     #[serde(default = "defaults::discovery_path")]
     pub discovery_path: String,
@@ -111,6 +133,12 @@ pub struct Settings {
     /// Speak HTTP/2: offered in the TLS handshake for https, taken for granted for http. Default false.
     #[serde(default)]
     pub http2: bool,
+    /// How its addresses are asked whether they are well. Default not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// When an address that fails is left alone.
+    #[serde(default)]
+    pub breaker: Breaker,
 }
 
 impl Settings {
@@ -119,6 +147,9 @@ impl Settings {
         Self {
             id,
             url,
+            addresses: Vec::new(),
+            resolve_every: defaults::resolve_every(),
+            slow_start: defaults::slow_start(),
             discovery_path: defaults::discovery_path(),
             service_path: defaults::service_path(),
             feedback_path: defaults::feedback_path(),
@@ -138,6 +169,8 @@ impl Settings {
             max_answer: defaults::max_answer(),
             upstream_errors: UpstreamErrors::default(),
             http2: false,
+            health: None,
+            breaker: Breaker::default(),
         }
     }
 }
@@ -145,6 +178,14 @@ impl Settings {
 mod defaults {
     use crate::units::ByteSize;
     use crate::units::Period;
+
+    pub(super) const fn resolve_every() -> Period {
+        Period::secs(10)
+    }
+
+    pub(super) const fn slow_start() -> Period {
+        Period::secs(10)
+    }
 
     pub(super) fn discovery_path() -> String {
         "/cds-services".to_owned()
@@ -213,6 +254,12 @@ const LONGEST_RESPONSE: Period = Period::secs(60);
 
 const MOST_AT_ONCE: usize = 1_000_000;
 
+/// Each has series of its own, and is looked at in each call.
+pub(crate) const MOST_ADDRESSES: usize = 32;
+
+/// More often is load on the resolver and tells nothing.
+const SHORTEST_RESOLVE: Period = Period::millis(100);
+
 /// What is wrong with the settings by themselves, without looking at files.
 pub(crate) fn problems(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
@@ -278,6 +325,25 @@ pub(crate) fn problems(settings: &Settings) -> Vec<String> {
         settings.connect_timeout <= settings.response_timeout,
         "connect_timeout is longer than response_timeout, which includes it",
     );
+    require(
+        settings.slow_start <= Period::secs(600),
+        "slow_start is longer than ten minutes; write \"10s\"",
+    );
+    require(
+        settings.resolve_every >= SHORTEST_RESOLVE,
+        "resolve_every is too short; write \"10s\"",
+    );
+    require(
+        settings.addresses.len() <= MOST_ADDRESSES,
+        "addresses are more than 32; name a load balancer instead",
+    );
+    let mut seen = HashSet::new();
+    require(
+        settings.addresses.iter().all(|address| seen.insert(address)),
+        "addresses has one twice; leave it out once",
+    );
+    found.extend(settings.breaker.problems());
+    found.extend(settings.health.iter().flat_map(Health::problems));
     found
 }
 
@@ -306,6 +372,14 @@ mod tests {
         }
     }
 
+    fn address(port: u16) -> Dialled {
+        Dialled::try_from(format!("10.0.0.1:{port}")).unwrap()
+    }
+
+    fn health(text: &str) -> Vec<String> {
+        problems(&Settings { health: Some(toml::from_str(text).unwrap()), ..minimal() })
+    }
+
     #[test]
     fn names_what_cannot_be() {
         let with = |change: fn(&mut Settings)| {
@@ -330,6 +404,23 @@ mod tests {
             (with(|s| s.max_answer = ByteSize::kib(0)), "max_answer"),
             (with(|s| s.idle_timeout = Period::secs(0)), "idle_timeout is 0"),
             (with(|s| s.connect_timeout = Period::secs(6)), "connect_timeout is longer"),
+            (with(|s| s.slow_start = Period::secs(601)), "slow_start is longer"),
+            (with(|s| s.resolve_every = Period::secs(0)), "resolve_every is too"),
+            (with(|s| s.addresses = vec![address(1), address(1)]), "addresses has one twice"),
+            (with(|s| s.addresses = (1..34).map(address).collect()), "addresses are more"),
+            (with(|s| s.breaker.statuses = vec![503, 412]), "breaker.statuses has 412"),
+            (with(|s| s.breaker.failure_percent = Some(0)), "breaker.failure_percent"),
+            (with(|s| s.breaker.min_calls = 0), "breaker.min_calls"),
+            (with(|s| s.breaker.window = Period::secs(0)), "breaker.window"),
+            (with(|s| s.breaker.pause = Period::secs(40)), "breaker.pause is longer"),
+            (health("path = \"healthz\""), "health.path is no path"),
+            (health("path = \"/a b\""), "health.path is no path"),
+            (health("path = \"/\"\ninterval = \"0s\""), "health.interval"),
+            (health("path = \"/\"\ntimeout = \"0s\""), "health.timeout"),
+            (health("path = \"/\"\nhealthy_after = 0"), "health.healthy_after"),
+            (health("path = \"/\"\nunhealthy_after = 0"), "health.unhealthy_after"),
+            (health("path = \"/\"\nstatuses = [100]"), "health.statuses"),
+            (health("path = \"/?deep=1\"").into_iter().chain(["none".into()]).collect(), "none"),
         ];
         for (found, expected) in table {
             assert_eq!(found.len(), 1, "{expected}: {found:?}");
