@@ -7,6 +7,7 @@ use criterion::{Criterion, Throughput};
 use futures_util::FutureExt;
 use hookgate::clock::{Clock, SystemClock};
 use hookgate::entropy::SystemEntropy;
+use hookgate::gateway::auth;
 use hookgate::gateway::auth::{Authenticator, Called, KeySettings};
 use hookgate::gateway::cards::answer::{Cards, IdEdits};
 use hookgate::gateway::cards::policy::Policy;
@@ -35,7 +36,7 @@ pub(crate) fn verify(criterion: &mut Criterion) {
         None,
         Arc::new(SystemClock::new()),
         Arc::new(SystemEntropy::default()),
-        &mut Registry::default(),
+        auth::Metrics::register(&mut Registry::default()),
     )
     .unwrap();
     let service = ServiceId::new(tokens::SERVICE).unwrap();

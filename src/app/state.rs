@@ -146,7 +146,7 @@ pub fn longest_life(config: &Config) -> Duration {
 pub(crate) fn local(
     config: &Config,
     ambient: &Ambient,
-    registry: &mut Registry,
+    metrics: replay::Metrics,
 ) -> Result<Local, StartError> {
     let goes_on = |client: &&Client| match client.replay.when_store_down {
         WhenStoreDown::Refuse => false,
@@ -154,6 +154,5 @@ pub(crate) fn local(
     };
     let clients = config.client.iter().filter(goes_on).map(|client| client.auth.id.clone());
     let (clock, entropy) = (Arc::clone(&ambient.clock), ambient.entropy.as_ref());
-    let metrics = replay::Metrics::register(registry);
     Local::new(clients.collect(), replay::CAPACITY, clock, entropy, metrics).map_err(outside)
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::live::Live;
 use crate::clock::Clock;
-use crate::gateway::limit::Limits;
 use crate::gateway::replay::Local;
 use crate::readiness::Readiness;
 use crate::store::{Fullness, Store, StoreError};
@@ -86,11 +86,14 @@ async fn arrival(arrivals: Option<&mut Receiver<()>>) {
 }
 
 /// Limits forget addresses that have been quiet, and find Redis again on a quiet replica.
-pub(crate) async fn tend(limits: Arc<Limits>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+pub(crate) async fn tend(live: Live, clock: Arc<dyn Clock>, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(30);
     loop {
         tokio::select! {
-            () = clock.sleep(EVERY) => limits.tend().await,
+            () = clock.sleep(EVERY) => {
+                let limits = Arc::clone(live.generation().limits());
+                limits.tend().await;
+            }
             () = stop.cancelled() => return,
         }
     }

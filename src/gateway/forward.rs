@@ -80,13 +80,13 @@ impl OnBehalf<'_> {
 /// Calls upstreams.
 #[derive(Debug)]
 pub struct Forward {
-    upstreams: Upstreams,
+    upstreams: Arc<Upstreams>,
     entropy: Arc<dyn Entropy>,
 }
 
 impl Forward {
     /// A step that calls these upstreams.
-    pub const fn new(upstreams: Upstreams, entropy: Arc<dyn Entropy>) -> Self {
+    pub const fn new(upstreams: Arc<Upstreams>, entropy: Arc<dyn Entropy>) -> Self {
         Self { upstreams, entropy }
     }
 

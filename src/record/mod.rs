@@ -132,8 +132,8 @@ struct WayLabels {
     way: &'static str,
 }
 
-/// Closes records: writes the line, counts the request.
-#[derive(Debug)]
+/// Closes records: writes the line, counts the request. Clones count into the same.
+#[derive(Clone, Debug)]
 pub struct Recorder {
     requests: Family<RequestLabels, Counter>,
     refusals: Family<ReasonLabels, Counter>,

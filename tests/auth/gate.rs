@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hookgate::clock::{ManualClock, UnixTime};
 use hookgate::entropy::SeededEntropy;
+use hookgate::gateway::auth;
 use hookgate::gateway::auth::{
     AuthError, AuthReason, Authenticator, Called, ClientSettings, KeySettings, SettingsError,
     Verified,
@@ -63,7 +64,7 @@ pub(crate) fn build(
         state,
         Arc::new(clock.clone()),
         Arc::new(SeededEntropy::new(7)),
-        &mut registry,
+        auth::Metrics::register(&mut registry),
     );
     (auth, registry)
 }
@@ -117,11 +118,7 @@ impl Gate {
     }
 
     /// Waits until the keys of `client` satisfy `is`: a task works on them beside this one.
-    pub(crate) async fn until(
-        &self,
-        client: &str,
-        is: impl Fn(&hookgate::gateway::auth::KeyStatus) -> bool,
-    ) {
+    pub(crate) async fn until(&self, client: &str, is: impl Fn(&auth::KeyStatus) -> bool) {
         let id = ClientId::new(client).unwrap();
         let status = || self.auth.status().into_iter().find(|s| s.client == id).unwrap();
         for _ in 0..2000 {

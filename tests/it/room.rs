@@ -9,6 +9,7 @@ use hookgate::body::Intake;
 use hookgate::clock::{Clock, ManualClock};
 use hookgate::demo::ehr::SigningKey;
 use hookgate::entropy::{Entropy, SystemEntropy};
+use hookgate::gateway::auth;
 use hookgate::gateway::auth::{Authenticator, Called, ClientSettings, KeySettings};
 use hookgate::gateway::limit;
 use hookgate::gateway::limit::Limits;
@@ -53,7 +54,7 @@ impl Narrow {
             None,
             Arc::clone(&ticks),
             Arc::clone(&entropy),
-            &mut registry,
+            auth::Metrics::register(&mut registry),
         )
         .unwrap();
         let off = limit::Settings { mode: limit::Mode::Off, ..limit::Settings::default() };

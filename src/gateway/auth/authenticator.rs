@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -25,7 +24,6 @@ use crate::gateway::auth::claims::Claims;
 use crate::gateway::auth::client::Client;
 use crate::gateway::auth::error::{AuthError, AuthReason};
 use crate::gateway::auth::jwk::VerifyingKey;
-use crate::gateway::auth::key_ages::KeyAges;
 use crate::gateway::auth::keys::{ClientKeys, KeyStatus, NoKey};
 use crate::gateway::auth::metrics::Metrics;
 use crate::gateway::auth::problems::{SettingsError, SettingsProblem};
@@ -42,6 +40,7 @@ pub struct Authenticator {
     order: Vec<Arc<ClientKeys>>,
     endpoints: Endpoints,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
 }
 
 /// Proof of a token that is good in every respect but one: whether it has been used before. Not
@@ -63,8 +62,7 @@ pub struct Verified {
 
 impl Authenticator {
     /// Registers the clients. Keys that are inline, in files, or kept in `state_dir` from an earlier
-    /// run are held at once; the others come once [`Authenticator::start`] was called. Registers its
-    /// metrics in `registry`, so each authenticator needs one of its own.
+    /// run are held at once; the others come once [`Authenticator::start`] was called.
     ///
     /// # Errors
     /// [`SettingsError`] with everything that is wrong.
@@ -75,14 +73,14 @@ impl Authenticator {
         state_dir: Option<&Path>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
-        registry: &mut Registry,
+        metrics: Metrics,
     ) -> Result<Self, SettingsError> {
         let setup = Setup {
             keys: &keys,
             state_dir,
             clock: Arc::clone(&clock),
             entropy,
-            metrics: Metrics::register(registry),
+            metrics: metrics.clone(),
         };
         let mut problems = check_keys(&keys);
         problems.extend(check_shared(&clients));
@@ -104,12 +102,13 @@ impl Authenticator {
         if !problems.is_empty() {
             return Err(SettingsError(problems));
         }
-        registry.register_collector(Box::new(KeyAges(order.clone())));
-        Ok(Self { by_issuer, order, endpoints: Endpoints::new(public_url), clock })
+        Ok(Self { by_issuer, order, endpoints: Endpoints::new(public_url), clock, metrics })
     }
 
-    /// Starts one task per client that has keys to fetch or read; each ends with `stop`.
+    /// Starts one task per client that has keys to fetch or read; each ends with `stop`. From now on the
+    /// gauges are of these clients.
     pub fn start(&self, tasks: &TaskTracker, stop: CancellationToken) {
+        self.metrics.show(self.order.clone());
         for registered in self.by_issuer.values() {
             if let Some(refresher) = registered.refresher.clone() {
                 tasks.spawn(refresher.run(stop.child_token()));

@@ -14,9 +14,9 @@ use arc_swap::ArcSwapOption;
 use moka::sync::Cache;
 
 use crate::clock::{Clock, UnixTime};
+use crate::gateway::auth::counts::ClientCounts;
 use crate::gateway::auth::jwk::{KeyFault, VerifyingKey};
 use crate::gateway::auth::key_set::{Found, KeySet};
-use crate::gateway::auth::metrics::ClientMetrics;
 use crate::gateway::auth::progress::{Asked, Progress};
 use crate::names::ClientId;
 
@@ -46,7 +46,7 @@ pub(super) struct ClientKeys {
     held: ArcSwapOption<Held>,
     progress: Progress,
     unknown: Cache<String, Duration>,
-    metrics: ClientMetrics,
+    counts: ClientCounts,
     /// An inline set has nowhere to be asked for again.
     has_source: bool,
 }
@@ -101,7 +101,7 @@ impl ClientKeys {
         rules: KeyRules,
         has_source: bool,
         clock: Arc<dyn Clock>,
-        metrics: ClientMetrics,
+        counts: ClientCounts,
     ) -> Self {
         Self {
             client,
@@ -110,7 +110,7 @@ impl ClientKeys {
             progress: Progress::default(),
             unknown: Cache::new(u64::from(rules.unknown_kept)),
             rules,
-            metrics,
+            counts,
             has_source,
         }
     }
@@ -132,7 +132,6 @@ impl ClientKeys {
 
     /// Puts `set`, read at `fetched_at`, in the place of the set before.
     pub(super) fn hold(&self, set: KeySet, fetched_at: UnixTime) -> Arc<Held> {
-        self.metrics.holds(set.kids().len(), set.refused().len(), fetched_at.secs());
         let age = self.clock.now().since(fetched_at);
         let left =
             if self.has_source { self.rules.max_stale.saturating_sub(age) } else { Duration::MAX };
@@ -144,7 +143,7 @@ impl ClientKeys {
 
     /// The attempt that was started has ended. Answers when the next is due, `next_in` from now.
     pub(super) fn attempted(&self, error: Option<&'static str>, next_in: Duration) -> Duration {
-        self.metrics.attempted(error.unwrap_or("ok"));
+        self.counts.attempted(error.unwrap_or("ok"));
         let now = self.clock.monotonic();
         let due = now.saturating_add(next_in);
         self.progress.end(now, error, due);
@@ -164,7 +163,7 @@ impl ClientKeys {
             }
             Some(Found::Nothing) => {
                 let result = self.find_anew(kid).await;
-                self.metrics.unknown_kid(match &result {
+                self.counts.unknown_kid(match &result {
                     Ok(_) => "found",
                     Err(NoKey::Unknown | NoKey::Refused(_)) => "unknown",
                     Err(NoKey::Unavailable { .. }) => "unavailable",

@@ -1,105 +1,82 @@
 //! What can be seen of the keys from outside.
+//!
+//! The gauges are worked out at the moment of the scrape. They are those of the clients that there are now: one that a reload took away is shown no more, so that
+//! nobody is alarmed about keys that nobody needs.
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::gateway::auth::counts::{ClientCounts, Counts};
+use crate::gateway::auth::keys::{ClientKeys, KeyStatus};
 use crate::names::ClientId;
 
-/// The metric families of the keys. All are labelled by configured client.
+/// The metric families of the keys. All are labelled by configured client. Clones are of the same families.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Metrics {
-    fetches: Family<FetchLabels, Counter>,
-    held: Family<ClientLabels, Gauge>,
-    refused: Family<ClientLabels, Gauge>,
-    last_success: Family<ClientLabels, Gauge>,
-    unknown_kids: Family<UnknownLabels, Counter>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClientLabels {
-    client: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FetchLabels {
-    client: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct UnknownLabels {
-    client: String,
-    result: &'static str,
+pub struct Metrics {
+    counts: Counts,
+    shown: ShownKeys,
 }
 
 impl Metrics {
     /// Registers the families.
-    pub(super) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register(
-            "hookgate_jwks_fetches",
-            "Attempts to read a client's JWK Set, by outcome",
-            metrics.fetches.clone(),
-        );
-        registry.register(
-            "hookgate_jwks_keys_held",
-            "Usable keys held for a client",
-            metrics.held.clone(),
-        );
-        registry.register(
-            "hookgate_jwks_keys_refused",
-            "Keys of a client's current set that are not used",
-            metrics.refused.clone(),
-        );
-        registry.register(
-            "hookgate_jwks_last_success_timestamp_seconds",
-            "When a client's JWK Set was last read successfully, in Unix time",
-            metrics.last_success.clone(),
-        );
-        registry.register(
-            "hookgate_jwks_unknown_kids",
-            "Look-ups of a kid that was not held, by result",
-            metrics.unknown_kids.clone(),
-        );
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self { counts: Counts::register(registry), shown: ShownKeys::default() };
+        registry.register_collector(Box::new(metrics.shown.clone()));
         metrics
     }
 
-    /// The same for one client.
-    pub(super) fn of(&self, client: &ClientId) -> ClientMetrics {
-        ClientMetrics { all: self.clone(), client: client.to_string() }
+    /// The counters of one client.
+    pub(super) fn of(&self, client: &ClientId) -> ClientCounts {
+        self.counts.of(client)
+    }
+
+    /// Shows the gauges of these keys from now on, and of no others.
+    pub(super) fn show(&self, keys: Vec<Arc<ClientKeys>>) {
+        self.shown.0.store(Arc::new(keys));
     }
 }
 
-/// The metrics of one client's keys.
-#[derive(Clone, Debug)]
-pub(super) struct ClientMetrics {
-    all: Metrics,
-    client: String,
-}
+/// The keys whose gauges are shown.
+#[derive(Clone, Debug, Default)]
+struct ShownKeys(Arc<ArcSwap<Vec<Arc<ClientKeys>>>>);
 
-impl ClientMetrics {
-    /// An attempt ended; `outcome` is `ok` or an error's code.
-    pub(super) fn attempted(&self, outcome: &'static str) {
-        let labels = FetchLabels { client: self.client.clone(), outcome };
-        self.all.fetches.get_or_create(&labels).inc();
-    }
-
-    /// A set is now held.
-    pub(super) fn holds(&self, usable: usize, refused: usize, fetched_at_secs: u64) {
-        let labels = ClientLabels { client: self.client.clone() };
-        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.all.held.get_or_create(&labels).set(number(usable));
-        self.all.refused.get_or_create(&labels).set(number(refused));
-        let secs = i64::try_from(fetched_at_secs).unwrap_or(i64::MAX);
-        self.all.last_success.get_or_create(&labels).set(secs);
-    }
-
-    /// A `kid` that was not held was asked for; `result` is `found`, `unknown` or `unavailable`.
-    pub(super) fn unknown_kid(&self, result: &'static str) {
-        let labels = UnknownLabels { client: self.client.clone(), result };
-        self.all.unknown_kids.get_or_create(&labels).inc();
+impl Collector for ShownKeys {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let all: Vec<KeyStatus> = self.0.load().iter().map(|keys| keys.status()).collect();
+        let mut gauge = |name, help, of: &dyn Fn(&KeyStatus) -> Option<u64>| {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (status, value) in all.iter().filter_map(|status| Some((status, of(status)?))) {
+                let labels = [("client", status.client.as_str())];
+                let value = i64::try_from(value).unwrap_or(i64::MAX);
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+            Ok(())
+        };
+        let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        gauge(
+            "hookgate_jwks_age_seconds",
+            "Time since a client's JWK Set was last read successfully",
+            &|status| status.age.map(|age| age.as_secs()),
+        )?;
+        gauge("hookgate_jwks_keys_held", "Usable keys held for a client", &|status| {
+            Some(number(status.kids.len()))
+        })?;
+        gauge(
+            "hookgate_jwks_keys_refused",
+            "Keys of a client's current set that are not used",
+            &|status| Some(number(status.refused.len())),
+        )?;
+        gauge(
+            "hookgate_jwks_last_success_timestamp_seconds",
+            "When a client's JWK Set was last read successfully, in Unix time",
+            &|status| status.last_success.map(|at| at.secs()),
+        )
     }
 }

@@ -19,14 +19,14 @@ mod key_set;
 mod freshness;
 mod kept;
 mod source;
-mod metrics;
+mod counts;
 mod progress;
 mod keys;
+mod metrics;
 mod refresher;
 mod problems;
 mod client;
 mod setup;
-mod key_ages;
 mod authenticator;
 
 pub use crate::gateway::auth::algorithm::Algorithm;
@@ -34,6 +34,7 @@ pub use crate::gateway::auth::audience::{AudienceRule, Called};
 pub use crate::gateway::auth::authenticator::{Authenticator, Verified};
 pub use crate::gateway::auth::error::{AuthError, AuthReason, ClaimFault, HeaderFault, Malformed};
 pub use crate::gateway::auth::keys::KeyStatus;
+pub use crate::gateway::auth::metrics::Metrics;
 pub use crate::gateway::auth::problems::{SettingsError, SettingsProblem};
 pub use crate::gateway::auth::settings::{
     AudienceSetting, ClientSettings, KeySettings, ReplayMode,

@@ -40,8 +40,8 @@ const LEAD: Duration = Duration::from_secs(5);
 /// How many are handed over at a time.
 const AT_ONCE: usize = 64;
 
-/// What can be seen of it from outside.
-#[derive(Debug)]
+/// What can be seen of it from outside. Clones are of the same families.
+#[derive(Clone, Debug)]
 pub struct Metrics {
     owed: Gauge,
     held: Family<ClientLabels, Gauge>,

@@ -1,0 +1,290 @@
+//! One configuration at work: every step made of it, put together top to bottom.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::app::ambient::{Ambient, Problems, StartError, inside};
+use crate::app::lasting::{Lasting, Metrics};
+use crate::app::state::state_directory;
+use crate::body::Intake;
+use crate::config::Config;
+use crate::entropy::Entropy;
+use crate::gateway::analytics::AnalyticsPath;
+use crate::gateway::auth::Authenticator;
+use crate::gateway::cors::Cors;
+use crate::gateway::discovery::DiscoveryPath;
+use crate::gateway::entry::Entry;
+use crate::gateway::feedback::FeedbackPath;
+use crate::gateway::forward::Forward;
+use crate::gateway::hook::HookPath;
+use crate::gateway::inspect::policy::Policy;
+use crate::gateway::issued::Lookup;
+use crate::gateway::jwks::JwksPath;
+use crate::gateway::limit::Limits;
+use crate::gateway::open::OpenPath;
+use crate::gateway::replay::Replay;
+use crate::gateway::rewrite::Rewriter;
+use crate::gateway::route::Router;
+use crate::gateway::service;
+use crate::gateway::service::{Service, Services};
+use crate::gateway::signer::GatewaySigner;
+use crate::gateway::tokens::{CardIds, KnownNames, LinkTokens};
+use crate::gateway::upstream::{Signer, Upstreams};
+use crate::gateway::{Gateway, Ways};
+use crate::keyring::LiveKeyring;
+use crate::names::{ClientId, ServiceId, UpstreamId};
+use crate::redis::Redis;
+
+/// One configuration and all that was made of it. A reload puts another one in its place; calls end on the
+/// one that they began with.
+#[derive(Debug)]
+pub struct Generation {
+    config: Arc<Config>,
+    gateway: Arc<Gateway>,
+    auth: Arc<Authenticator>,
+    limits: Arc<Limits>,
+    upstreams: Arc<Upstreams>,
+}
+
+impl Generation {
+    /// Puts together what `config` describes.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub(crate) fn new(config: Config, steps: Steps, lasting: &Lasting) -> Result<Self, StartError> {
+        let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::clone(&lasting.keyring)));
+        let upstreams = Arc::new(upstreams(&config, &signer, &lasting.ambient, &lasting.metrics)?);
+        let (auth, limits) = (Arc::clone(&steps.auth), Arc::clone(&steps.limits));
+        let gateway = Arc::new(gateway(&config, steps, Arc::clone(&upstreams), lasting)?);
+        Ok(Self { config: Arc::new(config), gateway, auth, limits, upstreams })
+    }
+
+    /// What it was made of. Holds names of files, and no secret out of one.
+    pub const fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Everything between the doors and the upstreams.
+    pub const fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// The clients and their keys.
+    pub const fn auth(&self) -> &Arc<Authenticator> {
+        &self.auth
+    }
+
+    /// How often somebody may come.
+    pub const fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// The legacy services' servers.
+    pub const fn upstreams(&self) -> &Arc<Upstreams> {
+        &self.upstreams
+    }
+}
+
+/// The steps that are made from the configuration alone.
+pub(crate) struct Steps {
+    auth: Arc<Authenticator>,
+    limits: Arc<Limits>,
+    cors: Cors,
+    services: Arc<Services>,
+    policies: HashMap<ClientId, Policy>,
+}
+
+impl Steps {
+    /// Reads files and makes none.
+    ///
+    /// # Errors
+    /// [`StartError`] with a sentence for each problem.
+    pub(crate) fn new(
+        config: &Config,
+        redis: Option<&Redis>,
+        ambient: &Ambient,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
+        let mut problems = Problems::default();
+        let clients = config.client.iter().map(|client| client.auth.clone()).collect();
+        let auth = problems.note(Authenticator::new(
+            clients,
+            config.jwks.clone(),
+            config.public_url.as_url(),
+            state_directory(config).as_deref(),
+            Arc::clone(&ambient.clock),
+            Arc::clone(&ambient.entropy),
+            metrics.auth.clone(),
+        ));
+        let overrides: Vec<_> = config
+            .client
+            .iter()
+            .filter_map(|client| Some((client.auth.id.clone(), client.limit?)))
+            .collect();
+        let limits = problems.note(Limits::new(
+            &config.limits,
+            &overrides,
+            redis.cloned(),
+            Arc::clone(&ambient.clock),
+            metrics.limit.clone(),
+        ));
+        let cors = problems.note(Cors::new(&config.cors));
+        let policies = config
+            .client
+            .iter()
+            .filter_map(|client| {
+                Some((client.auth.id.clone(), problems.note(Policy::new(client.inspect.clone()))?))
+            })
+            .collect();
+        match (auth, limits, cors) {
+            (Some(auth), Some(limits), Some(cors)) if problems.0.is_empty() => Ok(Self {
+                auth: Arc::new(auth),
+                limits: Arc::new(limits),
+                cors,
+                services: Arc::new(services(config)),
+                policies,
+            }),
+            _ => Err(problems.into_error()),
+        }
+    }
+}
+
+fn services(config: &Config) -> Services {
+    let default = service::Settings::any();
+    let entries = if config.service.is_empty() {
+        std::slice::from_ref(&default)
+    } else {
+        config.service.as_slice()
+    };
+    let ready = entries.iter().filter_map(|entry| {
+        let upstream = config.upstream_of(entry.upstream.as_ref())?;
+        let service = Service {
+            upstream,
+            cards: entry.cards.clone(),
+            links: entry.links.clone(),
+            feedback: entry.feedback,
+        };
+        Some((entry.id.clone(), service))
+    });
+    Services::new(ready)
+}
+
+/// Reads the upstreams' certificates and secrets.
+///
+/// # Errors
+/// [`StartError`] with a sentence for each problem.
+pub(crate) fn upstreams(
+    config: &Config,
+    signer: &Arc<dyn Signer>,
+    ambient: &Ambient,
+    metrics: &Metrics,
+) -> Result<Upstreams, StartError> {
+    Upstreams::new(
+        &config.upstream,
+        config.public_url.as_url(),
+        Some(signer),
+        &ambient.clock,
+        &ambient.entropy,
+        &metrics.upstream,
+    )
+    .map_err(inside)
+}
+
+/// Puts the steps together, top to bottom.
+fn gateway(
+    config: &Config,
+    steps: Steps,
+    upstreams: Arc<Upstreams>,
+    lasting: &Lasting,
+) -> Result<Gateway, StartError> {
+    let public_url = config.public_url.as_url();
+    let (clock, entropy) = (&lasting.ambient.clock, &lasting.ambient.entropy);
+    let (store, keyring) = (&lasting.store, &lasting.keyring);
+    let links = Arc::new(link_tokens(config, &steps.services, keyring, public_url, entropy)?);
+    let ids = Arc::new(CardIds::new(Arc::clone(keyring), public_url, Arc::clone(entropy)));
+    let entry = Arc::new(Entry::new(
+        steps.auth,
+        Arc::clone(&steps.limits),
+        Intake::new(&config.body),
+        Replay::new(Arc::clone(store), Arc::clone(&lasting.local), Arc::clone(entropy)),
+        public_url,
+    ));
+    let forward = Arc::new(Forward::new(upstreams, Arc::clone(entropy)));
+    let lookup = Arc::new(Lookup::new(Arc::clone(&ids), Arc::clone(store), Arc::clone(clock)));
+    let rewriter = Rewriter::new(
+        Arc::clone(&links),
+        ids,
+        Arc::clone(store),
+        Arc::clone(clock),
+        Arc::clone(entropy),
+    );
+    let services = steps.services;
+    let upstream_ids: Vec<UpstreamId> =
+        config.upstream.iter().map(|upstream| upstream.id.clone()).collect();
+    let ways = Ways {
+        discovery: DiscoveryPath::new(
+            config.discovery.mode,
+            Arc::clone(&entry),
+            Arc::clone(&services),
+            upstream_ids,
+            Arc::clone(&forward),
+        ),
+        hook: HookPath::new(
+            Arc::clone(&entry),
+            Arc::clone(&services),
+            steps.policies,
+            Arc::clone(&forward),
+            rewriter,
+        ),
+        feedback: FeedbackPath::new(
+            Arc::clone(&entry),
+            Arc::clone(&services),
+            Arc::clone(&lookup),
+            Arc::clone(&lasting.deliveries),
+            Arc::clone(&forward),
+            Arc::clone(clock),
+        ),
+        analytics: AnalyticsPath::new(
+            entry,
+            Arc::clone(&services),
+            lookup,
+            Arc::clone(&lasting.deliveries),
+            forward,
+            Arc::clone(clock),
+        ),
+        open: OpenPath::new(
+            services,
+            links,
+            Arc::clone(store),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+        ),
+        jwks: JwksPath::new(Arc::clone(keyring)),
+    };
+    Ok(Gateway {
+        router: Router::new(public_url),
+        trusted: config.trusted_proxies.clone(),
+        limits: steps.limits,
+        cors: steps.cors,
+        ways,
+        recorder: lasting.metrics.recorder.clone(),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+    })
+}
+
+fn link_tokens(
+    config: &Config,
+    services: &Services,
+    keyring: &Arc<LiveKeyring>,
+    public_url: &Url,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<LinkTokens, StartError> {
+    let clients: Vec<ClientId> =
+        config.client.iter().map(|client| client.auth.id.clone()).collect();
+    let ids: Vec<ServiceId> = services.ids().cloned().collect();
+    let names = KnownNames::new(clients, ids).map_err(inside)?;
+    Ok(LinkTokens::new(Arc::clone(keyring), public_url, names, Arc::clone(entropy)))
+}

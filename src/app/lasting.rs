@@ -1,0 +1,72 @@
+//! What outlives every configuration: made once per process, and taken over by each generation.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use crate::app::ambient::{Ambient, StartError};
+use crate::app::state::local;
+use crate::config::Config;
+use crate::gateway::auth;
+use crate::gateway::delivery::Deliveries;
+use crate::gateway::limit;
+use crate::gateway::replay;
+use crate::gateway::replay::Local;
+use crate::gateway::upstream;
+use crate::keyring::LiveKeyring;
+use crate::record::Recorder;
+use crate::record::history::History;
+use crate::store::Store;
+
+/// The metric families of the steps that a reload makes anew, registered once. Steps are given clones.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    pub(crate) auth: auth::Metrics,
+    pub(crate) limit: limit::Metrics,
+    pub(crate) replay: replay::Metrics,
+    pub(crate) upstream: upstream::Metrics,
+    pub(crate) recorder: Recorder,
+}
+
+impl Metrics {
+    /// Makes them known to `registry`.
+    pub(crate) fn register(registry: &mut Registry, ambient: &Ambient) -> Self {
+        Self {
+            auth: auth::Metrics::register(registry),
+            limit: limit::Metrics::register(registry),
+            replay: replay::Metrics::register(registry),
+            upstream: upstream::Metrics::register(registry),
+            recorder: Recorder::new(registry, History::new(Arc::clone(&ambient.clock))),
+        }
+    }
+}
+
+/// What every generation of this process works with.
+#[derive(Debug)]
+pub(crate) struct Lasting {
+    pub(crate) ambient: Ambient,
+    pub(crate) metrics: Metrics,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keyring: Arc<LiveKeyring>,
+    pub(crate) local: Arc<Local>,
+    pub(crate) deliveries: Arc<Deliveries>,
+}
+
+impl Lasting {
+    /// What `config` asks for at the start, over what was opened already.
+    ///
+    /// # Errors
+    /// [`StartError`] where there is no randomness.
+    pub(crate) fn new(
+        config: &Config,
+        ambient: Ambient,
+        metrics: Metrics,
+        store: Arc<dyn Store>,
+        keyring: Arc<LiveKeyring>,
+    ) -> Result<Self, StartError> {
+        let local = Arc::new(local(config, &ambient, metrics.replay.clone())?);
+        let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
+        let deliveries = Arc::new(Deliveries::new(Arc::clone(&store), clock, entropy));
+        Ok(Self { ambient, metrics, store, keyring, local, deliveries })
+    }
+}
