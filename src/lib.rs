@@ -6,6 +6,7 @@
 // -- ground --------------------------------------------------------------------------------------
 pub mod clock;
 pub mod entropy;
+pub mod problem;
 pub mod units;
 pub mod names;
 pub mod body;

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -16,10 +17,11 @@ use crate::entropy::{Entropy, NoEntropy, draw};
 pub struct BadName(&'static str);
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $valid:path, $why:literal) => {
+    ($(#[$doc:meta])* $name:ident, $valid:path, $pattern:literal, $why:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schemars(extend("pattern" = $pattern))]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -72,22 +74,22 @@ macro_rules! name {
 
 name! {
     /// What the operator calls a CDS client (an EHR). It stands in logs, metrics and headers.
-    ClientId, is_label, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+    ClientId, is_label, "^[A-Za-z0-9._-]{1,64}$", "use 1 to 64 of the characters A-Z a-z 0-9 . _ -"
 }
 
 name! {
     /// What the operator calls an upstream: one legacy service's base URL.
-    UpstreamId, is_label, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+    UpstreamId, is_label, "^[A-Za-z0-9._-]{1,64}$", "use 1 to 64 of the characters A-Z a-z 0-9 . _ -"
 }
 
 name! {
     /// A CDS service's `id` (CDS Hooks 2.0, Discovery): one path segment.
-    ServiceId, is_segment, "use 1 to 128 characters that stand in a URL path segment as they are, without %"
+    ServiceId, is_segment, "^[A-Za-z0-9._~!$&'()*+,;=:@-]{1,128}$", "use 1 to 128 characters that stand in a URL path segment as they are, without %"
 }
 
 name! {
     /// The JWT's `tenant` (CDS Hooks 2.0, JSON Web Token): an opaque organisation id.
-    Tenant, is_tenant, "use 1 to 128 characters without control characters"
+    Tenant, is_tenant, "^[^\\x00-\\x1f\\x7f]{1,128}$", "use 1 to 128 characters without control characters"
 }
 
 fn is_label(text: &str) -> bool {

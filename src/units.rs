@@ -3,11 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A length of time, written as `"30s"`, `"5m"`, `"1h 30m"` or `"250ms"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^(P.+|[0-9].*[A-Za-zµ].*)$"))]
 pub struct Period(Duration);
 
 impl Period {
@@ -56,15 +60,17 @@ impl fmt::Display for Period {
 }
 
 /// A number of bytes, written as `"64KiB"`, `"8MiB"` or a plain number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "WrittenSize", into = "String")]
 pub struct ByteSize(bytesize::ByteSize);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a size; write \"64KiB\", \"8MiB\" or a number of bytes")]
 enum WrittenSize {
     Bytes(u64),
-    Text(String),
+    Text(#[schemars(extend("pattern" = "^[0-9]"))] String),
 }
 
 impl TryFrom<WrittenSize> for ByteSize {

@@ -5,16 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use hookgate::config::log::Log;
-use hookgate::config::{Config, Keyring};
-use hookgate::gateway::cards::policy::Policy;
-use hookgate::gateway::{
-    auth, cors, discovery, inspect, limit, opening, replay, service, upstream,
-};
-use hookgate::{body, doors, health, store};
-use serde::Deserialize;
-use serde::de::value::Error as NoValue;
-use serde::de::{Deserializer, Error as _, Visitor};
+use hookgate::config::Config;
+use hookgate::gateway::service;
+use serde_json::Value;
 
 fn shipped(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
@@ -66,72 +59,71 @@ fn the_least_file_is_the_least() {
     }
 }
 
-/// The keys that a `Deserialize` struct asks for, in its order.
-fn keys_of<T: for<'de> Deserialize<'de>>() -> Vec<&'static str> {
-    let mut keys = Vec::new();
-    let _ = T::deserialize(Asked(&mut keys));
-    keys
+/// The JSON Schema that `hookgate schema` prints.
+fn schema() -> Value {
+    Config::schema()
 }
 
-struct Asked<'a>(&'a mut Vec<&'static str>);
-
-impl<'de> Deserializer<'de> for Asked<'_> {
-    type Error = NoValue;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NoValue> {
-        Err(NoValue::custom("nothing to give"))
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, NoValue> {
-        self.0.extend_from_slice(fields);
-        self.deserialize_any(visitor)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+/// Every key of the schema, as `table.key`, with what the schema says about it. A table counts by its keys where the
+/// file has it under a header of its own, and as one key where it is written inline.
+fn keys_of_schema<'a>(
+    schema: &'a Value,
+    table: &str,
+    headers: &BTreeSet<&str>,
+    into: &mut BTreeMap<String, &'a Value>,
+) {
+    let below = schema.get("items").unwrap_or(schema);
+    for (key, inside) in below["properties"].as_object().into_iter().flatten() {
+        let name = join((table, key));
+        if headers.contains(name.as_str()) {
+            keys_of_schema(inside, &name, headers, into);
+        } else {
+            into.insert(name, inside);
+        }
     }
 }
 
 /// Every key that the code knows, as `table.key`.
-fn known_keys() -> BTreeSet<String> {
-    let client = [
-        keys_of::<auth::ClientSettings>(),
-        keys_of::<inspect::policy::Settings>(),
-        keys_of::<replay::ClientSettings>(),
-        vec!["limit"],
-    ];
-    let tables = [
-        ("listener", keys_of::<doors::Settings>()),
-        ("health", keys_of::<health::Settings>()),
-        ("log", keys_of::<Log>()),
-        ("state", keys_of::<store::Settings>()),
-        ("state.redis", keys_of::<hookgate::redis::Settings>()),
-        ("keyring", keys_of::<Keyring>()),
-        ("body", keys_of::<body::Settings>()),
-        ("jwks", keys_of::<auth::KeySettings>()),
-        ("limits", keys_of::<limit::Settings>()),
-        ("cors", keys_of::<cors::Settings>()),
-        ("discovery", keys_of::<discovery::Settings>()),
-        ("client", client.concat()),
-        ("upstream", keys_of::<upstream::Settings>()),
-        ("upstream.breaker", keys_of::<upstream::Breaker>()),
-        ("service", keys_of::<service::Settings>()),
-        ("service.cards", keys_of::<Policy>()),
-        ("service.links", keys_of::<opening::Settings>()),
-        ("service.feedback", keys_of::<service::FeedbackSettings>()),
-    ];
-    let top = keys_of::<Config>().into_iter().map(|key| ("", key)).map(join);
-    let names: BTreeSet<String> = tables.iter().map(|(table, _)| (*table).to_owned()).collect();
-    let below = tables
-        .iter()
-        .flat_map(|(table, keys)| keys.iter().map(move |key| (*table, *key)).map(join));
-    top.chain(below).filter(|key| !names.contains(key)).collect()
+fn known_keys(text: &str) -> BTreeSet<String> {
+    let headers = text.lines().filter(|line| line.starts_with('['));
+    let headers = headers.map(|line| line.trim_matches(['[', ']'])).collect();
+    let (schema, mut keys) = (schema(), BTreeMap::new());
+    keys_of_schema(&schema, "", &headers, &mut keys);
+    keys.into_keys().collect()
+}
+
+/// Every part of the schema that stands for a key, by its path.
+fn described(schema: &Value, path: &str, into: &mut Vec<(String, Option<String>)>) {
+    let below = schema.get("items").unwrap_or(schema);
+    for (key, inside) in below["properties"].as_object().into_iter().flatten() {
+        let name = join((path, key));
+        let text = inside["description"].as_str().map(str::to_owned);
+        into.push((name.clone(), text));
+        described(inside, &name, into);
+    }
+}
+
+#[test]
+fn every_key_of_the_schema_says_what_it_is() {
+    let mut keys = Vec::new();
+    described(&schema(), "", &mut keys);
+    assert!(keys.len() > 100, "{}", keys.len());
+    for (key, text) in keys {
+        assert!(text.is_some_and(|text| text.len() > 8), "{key} has no doc comment");
+    }
+}
+
+#[test]
+fn the_shipped_files_keep_to_the_schema() {
+    let validator = jsonschema::draft202012::new(&schema()).unwrap();
+    for path in ["config/hookgate.toml", "config/minimal.toml"] {
+        let document: Value = toml::from_str(&shipped(path)).unwrap();
+        let faults: Vec<_> = validator
+            .iter_errors(&document)
+            .map(|e| format!("{}: {e}", e.instance_path()))
+            .collect();
+        assert_eq!(faults, [""; 0], "{path}");
+    }
 }
 
 fn join((table, key): (&str, &str)) -> String {
@@ -177,7 +169,7 @@ fn every_key_that_the_code_knows_stands_in_the_file_and_no_other() {
     let written = written_keys(&text);
     let keys: BTreeSet<String> = written.iter().map(|written| written.key.clone()).collect();
     assert_eq!(keys.len(), written.len(), "a key stands there twice");
-    let known = known_keys();
+    let known = known_keys(&text);
     assert_eq!(known.difference(&keys).collect::<Vec<_>>(), [""; 0], "missing in the file");
     assert_eq!(keys.difference(&known).collect::<Vec<_>>(), [""; 0], "unknown to the code");
     for Written { key, explained, .. } in &written {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{Ambient, App};
 use crate::cli::exit::{DEFAULT_CONFIG, EX_CONFIG, EX_SOFTWARE, EX_USAGE, complain, load};
+use crate::config::Config;
 use crate::config::log::{Level, Log, LogFormat};
 use crate::demo;
 
@@ -39,6 +40,8 @@ enum Command {
         #[arg(long, short, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Print the JSON Schema of the configuration file, for editors.
+    Schema,
     /// Look at the keys that seal links and ids and sign, and rotate them while the gateway serves.
     Keys(keys::Arguments),
     /// Show the whole story in one process: sample EHR, gateway, legacy service.
@@ -67,6 +70,10 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Serve { config } => serve(&config),
         Command::Check { config } => check(&config),
+        Command::Schema => {
+            let _ = writeln!(io::stdout(), "{:#}", Config::schema());
+            ExitCode::SUCCESS
+        }
         Command::Keys(arguments) => keys::run(arguments),
         Command::Demo { once, port } => run_demo(once, port),
     }

@@ -2,6 +2,7 @@
 
 use figment::error::Kind;
 use figment::value::{Dict, Value};
+use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -12,7 +13,8 @@ use crate::gateway::limit;
 use crate::gateway::replay;
 
 /// One client, as configured.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Client {
     /// Who it is and whom its tokens may be addressed to.
     #[serde(flatten)]

@@ -3,6 +3,7 @@
 //! No step sees more than its own part.
 
 pub mod sentence;
+pub mod schema;
 pub mod log;
 pub mod public_url;
 pub mod client;
@@ -14,6 +15,7 @@ use std::{fs, io};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::body;
@@ -38,7 +40,7 @@ use crate::store;
 pub const ENV_PREFIX: &str = "HOOKGATE__";
 
 /// Everything an operator can say.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The URL under which EHRs and browsers reach this gateway. All URLs it gives out begin with it, and
@@ -72,7 +74,7 @@ pub struct Config {
     /// The clients' keys.
     #[serde(default)]
     pub jwks: auth::KeySettings,
-    /// Rates.
+    /// How often anybody may come.
     #[serde(default)]
     pub limits: limit::Settings,
     /// Browser EHRs.
@@ -97,7 +99,7 @@ const fn one() -> NonZeroU32 {
 }
 
 /// The keys that seal links and ids.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keyring {
     /// The file that holds them, made at the first start with mode 0600. Without a name it is `keys.json` in
@@ -146,6 +148,11 @@ impl Config {
             .map_err(|error| ConfigError::Read(sentence::sentences(error, text, ENV_PREFIX)))?;
         let problems = config.problems();
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Together(problems)) }
+    }
+
+    /// The JSON Schema (2020-12) of the file, with what each key is for.
+    pub fn schema() -> serde_json::Value {
+        schema::of::<Self>().to_value()
     }
 
     /// The upstream of a service entry: the one it names, or the only one.

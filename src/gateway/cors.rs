@@ -10,6 +10,7 @@ use http::header::{
     VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -27,7 +28,7 @@ const ANSWER_HEADERS: HeaderValue =
 const LONGEST_MAX_AGE_SECS: u64 = 86_400;
 
 /// `[cors]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Who may read answers in a browser: `["*"]`, or exact origins such as

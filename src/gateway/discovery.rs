@@ -8,6 +8,7 @@ use http::header::{ACCEPT_RANGES, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_M
 use http::request::Parts;
 use http_body::Body;
 use http_body_util::Full;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -22,7 +23,7 @@ use crate::names::{ServiceId, UpstreamId};
 use crate::record::Record;
 
 /// Who may ask which services there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `"open"`: anybody, as most EHRs and test tools expect. `"authenticated"`: callers with a JWT.
@@ -30,7 +31,7 @@ pub struct Settings {
 }
 
 /// Who may ask.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Anybody.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::cards::policy::{Ids, Policy};
@@ -11,7 +12,7 @@ use crate::names::{ServiceId, UpstreamId};
 use crate::units::Period;
 
 /// One service, as configured. Without any, every id goes to the only upstream with these defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The service's id, or `*` for every id that has no entry of its own.
@@ -31,8 +32,9 @@ pub struct Settings {
 }
 
 /// Which services an entry is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[A-Za-z0-9._~!$&'()*+,;=:@-]{1,128}$"))]
 pub enum Pattern {
     /// Every service without an entry of its own.
     Any,
@@ -74,7 +76,7 @@ impl Settings {
 }
 
 /// How feedback and analytics find their way back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeedbackSettings {
     /// How long a card's ids are honoured. Feedback may come long after the card: "a card once ignored
@@ -98,7 +100,7 @@ impl Default for FeedbackSettings {
 }
 
 /// What an analytics call must show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AnalyticsCredential {
     /// A JWT, as every other call.
@@ -108,7 +110,7 @@ pub enum AnalyticsCredential {
 }
 
 /// What a repeated analytics call gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Repeat {
     /// 200, without delivery.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Period;
@@ -9,7 +10,7 @@ use crate::units::Period;
 /// Where Redis (7.0 or later) or Valkey is, and who asks. It is shared by all replicas.
 ///
 /// Secrets are in files and never here: this can be shown to anybody who operates the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// How the servers work together. Default `standalone`.
@@ -88,7 +89,7 @@ impl Default for Settings {
 }
 
 /// How servers work together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Topology {
     /// One server at a fixed address. A managed service that moves its address on failover is one, too.

@@ -1,10 +1,11 @@
 //! The signature algorithms that a client may be allowed to use.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A JWS algorithm with a public key (RFC 7518 section 3.1, RFC 8037). `none` and the HMAC family are
 /// not among them: CDS Hooks forbids both, so they cannot even be configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
     ES256,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::auth::algorithm::Algorithm;
@@ -11,7 +12,7 @@ use crate::units::{ByteSize, Period};
 /// One CDS client (an EHR) that may call: `[[client]]`.
 ///
 /// There is no default for a whole client: `id`, `issuer` and one source of keys must be named.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSettings {
     /// What this client is called in logs, metrics and upstream headers.
@@ -86,7 +87,7 @@ const fn half_a_minute() -> Period {
 }
 
 /// One entry of [`ClientSettings::audience`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 pub enum AudienceSetting {
     /// The exact URL that is called.
@@ -126,7 +127,7 @@ impl From<AudienceSetting> for String {
 }
 
 /// What happens to a token whose (`iss`, `jti`) was seen before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplayMode {
     /// It is refused.
@@ -139,7 +140,7 @@ pub enum ReplayMode {
 }
 
 /// How keys are fetched and kept: `[jwks]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeySettings {
     /// A set is never fetched again sooner than this after a success, whatever its server says, except

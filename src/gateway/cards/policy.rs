@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// What is done with a place that may lead the clinician elsewhere without passing the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Treatment {
     /// It stays, and is counted.
@@ -16,7 +17,7 @@ pub enum Treatment {
 }
 
 /// What is done with `uuid`s of cards and suggestions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ids {
     /// They are replaced, so that feedback is bound to its caller and expires.
@@ -31,8 +32,9 @@ pub enum Ids {
 pub struct BadOrigin(String);
 
 /// An http or https origin (RFC 6454): scheme, host and port.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^https?://[^/?#@]+/?$"))]
 pub struct Origin(Url);
 
 impl Origin {
@@ -86,7 +88,7 @@ impl fmt::Debug for Origin {
 }
 
 /// One service's settings. They are also the policy: every combination can be meant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Whether links of type `smart` are rewritten too. Off: EHRs do not show launch URLs that were

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -51,8 +52,9 @@ impl Reason {
 pub struct BadBase(String);
 
 /// The base URL of a FHIR server (FHIR R4 3.1.0.1.2 "Service Base URL"), http or https.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^https?://[^?#@]+$"))]
 pub struct FhirBase {
     written: String,
     url: Url,

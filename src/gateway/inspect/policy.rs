@@ -1,11 +1,12 @@
 //! How strictly a client is held to its registered FHIR servers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::inspect::bases::FhirBase;
 
 /// What a check does with what it finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The request is refused.
@@ -17,7 +18,7 @@ pub enum Mode {
 }
 
 /// One client's settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The base URLs of this client's FHIR servers. `fhirServer`, and each absolute

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use governor::Quota;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::ClientId;
@@ -13,7 +14,7 @@ use crate::units::Period;
 const MOST: u32 = 1_000_000;
 
 /// What happens to somebody who comes too often.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Refused until there is room again.
@@ -27,7 +28,7 @@ pub enum Mode {
 
 /// A bucket that holds `burst` and fills at a steady rate (GCRA). Written
 /// `{ per_second = 50, burst = 100 }` or `{ per_minute = 30, burst = 20 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// How many in a second, in the long run. Exactly one of this and `per_minute` is set.
@@ -80,7 +81,7 @@ fn figure(name: &str, value: u32) -> Result<NonZeroU32, String> {
 }
 
 /// `[limits]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Whether limits are held, only watched, or not counted at all. Default `"enforce"`.
@@ -131,7 +132,7 @@ impl Default for Settings {
 }
 
 /// `[[client]] limit`: what one client has instead of the general figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientSettings {
     /// Instead of `limits.client`.

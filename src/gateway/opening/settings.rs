@@ -1,11 +1,12 @@
 //! How a service's links behave: `[service.links]`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Period;
 
 /// How a service's links behave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// How long a link can be opened after its card was sent. One hour: a card belongs to an open
@@ -26,7 +27,7 @@ impl Default for Settings {
 }
 
 /// When a link shows a button before it leads anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Confirm {
     /// Unless the browser says that it navigates (`Sec-Fetch-Mode: navigate`).

@@ -1,9 +1,10 @@
 //! What a client chose for the time when the store is away.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What of `[[client]]` is about spending its tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientSettings {
     /// What its hook and discovery calls get while the store cannot take their tokens: `"refuse"`
@@ -13,7 +14,7 @@ pub struct ClientSettings {
 }
 
 /// What happens to a token that the store cannot take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhenStoreDown {
     /// Its call is answered 503.

@@ -1,12 +1,13 @@
 //! When an address of an upstream is left alone.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Period;
 
 /// `[upstream.breaker]`: an address that fails is left alone, so that nobody waits for it, and tried
 /// with one call after a pause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Breaker {
     /// How many calls in a row must fail. Default 5; 0 never leaves an address alone for that.

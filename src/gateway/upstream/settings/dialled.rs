@@ -3,11 +3,13 @@
 use std::fmt;
 
 use http::uri::Authority;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A host and a port: an address of a machine, or a name for one or several.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[^/@]+:[0-9]+$"))]
 pub struct Dialled {
     authority: Authority,
     port: u16,

@@ -1,12 +1,13 @@
 //! How an upstream is asked whether it is well.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Period;
 
 /// `upstream.health`: each address is asked again and again, and gets no calls while it does not answer
 /// well and another one does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// What is asked for with GET, from the root of the host: `/healthz`.

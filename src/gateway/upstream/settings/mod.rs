@@ -7,6 +7,7 @@ mod health;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -19,7 +20,7 @@ pub use crate::gateway::upstream::settings::dialled::Dialled;
 pub use crate::gateway::upstream::settings::health::Health;
 
 /// What an upstream gets in `Authorization`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Authorization {
     /// Nothing. The EHR's token was for the gateway.
@@ -37,7 +38,7 @@ pub enum Authorization {
 }
 
 /// What becomes of the body of an upstream's 4xx or 5xx.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UpstreamErrors {
     /// It is left out: the public tutorials answer with stack traces and file paths.
@@ -48,7 +49,7 @@ pub enum UpstreamErrors {
 }
 
 /// `[[upstream]]`: a legacy service's base URL, and how it is called.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// What it is called in this configuration, in logs and in metrics.
