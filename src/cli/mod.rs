@@ -1,5 +1,6 @@
 //! The program's commands.
 
+mod drain;
 mod exit;
 mod keys;
 
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
+    /// Tell a serving hookgate to finish what was accepted and exit, as SIGTERM does: for a preStop hook.
+    Drain(drain::Arguments),
     /// Look at the keys that seal links and ids and sign, and rotate them while the gateway serves.
     Keys(keys::Arguments),
     /// Show the whole story in one process: sample EHR, gateway, legacy service.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
             let _ = writeln!(io::stdout(), "{:#}", Config::schema());
             ExitCode::SUCCESS
         }
+        Command::Drain(arguments) => drain::run(&arguments),
         Command::Keys(arguments) => keys::run(arguments),
         Command::Demo { once, port } => run_demo(once, port),
     }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::home::{Home, cards, until};
+use crate::home::{Home, cards, run, until};
 
 /// A service that answers when it is let, and counts who came.
 struct Gated {
@@ -79,6 +79,39 @@ async fn calls_of_before_during_grace_and_drain_are_answered() {
     assert_eq!((status.code(), complaint.as_str()), (Some(0), ""));
     let stopped = log.iter().find(|line| line["message"] == "stopped").unwrap();
     assert_eq!(stopped["drained"], "Complete");
+}
+
+#[tokio::test]
+async fn the_command_for_containers_drains_as_a_signal_does() {
+    let (home, service) = (Arc::new(Home::new()), Gated::start().await);
+    let running = home.serve(&patient(&home, &service, "0s"));
+    let accepted = {
+        let home = Arc::clone(&home);
+        let client = home.http().build().unwrap();
+        tokio::spawn(async move { home.call(&client).await.map(|answer| answer.status().as_u16()) })
+    };
+    until("the call arrives", async || service.came() == 1).await;
+    assert_eq!(run(&["drain", "--pid", &running.pid()]), (0, String::new(), String::new()));
+    let door = home.url().replace("https://", "");
+    until("nobody is accepted", async || TcpStream::connect(&door).await.is_err()).await;
+    service.gate.add_permits(1);
+    assert_eq!(accepted.await.unwrap().unwrap(), 200);
+    assert_eq!(running.end().0.code(), Some(0));
+}
+
+#[test]
+fn whom_to_drain_has_to_be_said_and_be_there() {
+    // On a machine whose first process is not hookgate nothing may be guessed.
+    let (code, _, told) = run(&["drain"]);
+    assert_eq!(code, 64);
+    assert!(told.contains("--pid"), "{told}");
+    // Above what Linux gives out.
+    let (code, _, told) = run(&["drain", "--pid", "4194305"]);
+    assert_eq!(code, 70);
+    assert!(
+        told.starts_with("hookgate: process 4194305 cannot be told to finish: No such process"),
+        "{told}"
+    );
 }
 
 /// Calls one after the other until nobody accepts. Gives how many were answered.

@@ -250,10 +250,14 @@ impl Running {
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
+    pub(crate) fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let mut kill = Command::new("kill");
-        kill.args([format!("-{name}"), self.child.id().to_string()]);
+        kill.args([format!("-{name}"), self.pid()]);
         assert!(kill.status().unwrap().success());
     }
 
