@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
@@ -11,11 +10,17 @@ use crate::doors::metrics::Closed;
 use crate::peer;
 
 /// Counts the open connections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Admission {
     places: Arc<Mutex<Places>>,
-    max: u32,
-    max_per_address: u32,
+}
+
+/// How many there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) all: u32,
+    /// From one address.
+    pub(crate) per_address: u32,
 }
 
 #[derive(Debug, Default)]
@@ -32,24 +37,19 @@ pub(crate) struct Place {
 }
 
 impl Admission {
-    /// No connection yet, and at most so many later.
-    pub(crate) fn new(max: NonZeroU32, max_per_address: NonZeroU32) -> Self {
-        Self { places: Arc::default(), max: max.get(), max_per_address: max_per_address.get() }
-    }
-
     /// A place for a connection from `address`.
     ///
     /// # Errors
     /// Why there is none. A refused connection is closed and not left to wait: waiting ones would fill
     /// the system's queue, and nobody in it can be told from a client that will be served.
-    pub(crate) fn admit(&self, address: IpAddr) -> Result<Place, Closed> {
+    pub(crate) fn admit(&self, address: IpAddr, bounds: Bounds) -> Result<Place, Closed> {
         let network = peer::network(address);
         let mut places = lock(&self.places);
-        if places.all >= self.max {
+        if places.all >= bounds.all {
             return Err(Closed::Full);
         }
         let here = places.by_network.entry(network).or_default();
-        if *here >= self.max_per_address {
+        if *here >= bounds.per_address {
             return Err(Closed::AddressFull);
         }
         *here = here.saturating_add(1);
@@ -82,8 +82,8 @@ mod tests {
 
     #[test]
     fn counts_all_and_each_network_and_forgets_who_left() {
-        let admission = Admission::new(NonZeroU32::new(3).unwrap(), NonZeroU32::new(2).unwrap());
-        let admit = |address: &str| admission.admit(address.parse().unwrap());
+        let (admission, bounds) = (Admission::default(), Bounds { all: 3, per_address: 2 });
+        let admit = |address: &str| admission.admit(address.parse().unwrap(), bounds);
         let first = admit("2001:db8::1").unwrap();
         let _second = admit("2001:db8::2").unwrap();
         assert_eq!(admit("2001:db8::3").unwrap_err(), Closed::AddressFull);

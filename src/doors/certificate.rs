@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -43,16 +41,6 @@ pub enum CertificateError {
     Tls(rustls::Error),
 }
 
-/// The certificate shown in every handshake that begins from now on.
-#[derive(Debug)]
-pub(crate) struct Shown(ArcSwap<CertifiedKey>);
-
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
-    }
-}
-
 /// TLS 1.2 and 1.3 with the certificate and key in these files. No early data: a replayed link or
 /// token must not get as far as the gateway.
 ///
@@ -63,7 +51,7 @@ pub(crate) fn server_config(
     key: &Path,
     http2: bool,
 ) -> Result<ServerConfig, CertificateError> {
-    let shown = Shown(ArcSwap::from_pointee(load(chain, key)?));
+    let shown = SingleCertAndKey::from(load(chain, key)?);
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(CertificateError::Tls)?

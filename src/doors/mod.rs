@@ -7,6 +7,7 @@ mod settings;
 mod fault;
 mod metrics;
 mod certificate;
+mod error;
 mod admission;
 mod exchanges;
 mod framing;
@@ -14,11 +15,11 @@ mod answer;
 mod service;
 mod preface;
 mod connection;
+mod manner;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,59 +29,28 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::doors::admission::Admission;
 use crate::doors::certificate::ALPN_HTTP2;
-use crate::doors::connection::{Endings, Rules};
+use crate::doors::connection::Endings;
+use crate::doors::manner::Manner;
 use crate::doors::metrics::{Closed, Metrics};
 use crate::doors::service::Service;
 use crate::peer::{Peer, Protocol};
 
 pub use crate::doors::certificate::CertificateError;
+pub use crate::doors::error::BindError;
+pub use crate::doors::manner::{Manners, Next};
 pub use crate::doors::settings::Settings;
 
 /// How long to leave the system alone after it had no connection to give, for want of file
 /// descriptors mostly: asking again at once would burn a core until one is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const SMALLEST_HEAD: usize = 1024;
-const LARGEST_HEAD: usize = 1024 * 1024;
 /// What ends with the deadline gets this long to notice.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// Why the listener could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// TLS without a certificate and its key.
-    #[error(
-        "certificate_file and key_file are both needed, or plaintext = true behind a TLS terminator"
-    )]
-    NoCertificate,
-    /// A certificate that would never be shown.
-    #[error(
-        "plaintext = true leaves no use for certificate_file and key_file: remove one or the other"
-    )]
-    UnusedCertificate,
-    /// The certificate or key cannot be used.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
-    /// `max_header_bytes` is out of its range.
-    #[error("max_header_bytes is {0}: it must lie between 1 KiB and 1 MiB")]
-    HeaderBytes(usize),
-    /// The system refuses the address.
-    #[error("cannot listen on {address}: {source}")]
-    Address {
-        /// Which address.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
-}
 
 /// How serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,24 +70,9 @@ pub enum Drained {
 pub struct Doors {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<Tls>,
     metrics: Metrics,
     admission: Admission,
-    rules: Arc<Rules>,
-    drain_timeout: Duration,
-}
-
-#[derive(Clone)]
-struct Tls {
-    acceptor: TlsAcceptor,
-    free: Arc<Semaphore>,
-    timeout: Duration,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
+    manners: Manners,
 }
 
 impl Doors {
@@ -126,31 +81,51 @@ impl Doors {
     /// # Errors
     /// [`BindError`] says what to change.
     pub fn check(settings: &Settings) -> Result<(), BindError> {
-        tls(settings).map(|_| ())
+        Manner::new(settings, None).map(|_| ())
     }
 
-    /// Loads the certificate and opens the listener, so that nothing that can be known to be wrong is
-    /// found out later.
+    /// Loads the certificate and opens the listener.
     ///
     /// # Errors
     /// [`BindError`] says what to change.
     pub async fn bind(settings: &Settings, registry: &mut Registry) -> Result<Self, BindError> {
-        let tls = tls(settings)?;
+        let manner = Manner::new(settings, None)?;
         let refused = |source| BindError::Address { address: settings.address, source };
         let listener = TcpListener::bind(settings.address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        Self::on(listener, manner, registry).map_err(refused)
+    }
+
+    /// Loads the certificate and takes a listener that somebody else has opened, whatever
+    /// `listener.address` says.
+    ///
+    /// # Errors
+    /// [`BindError`] says what to change.
+    pub fn take(
+        socket: std::net::TcpListener,
+        settings: &Settings,
+        registry: &mut Registry,
+    ) -> Result<Self, BindError> {
+        let manner = Manner::new(settings, None)?;
+        socket
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(socket))
+            .and_then(|listener| Self::on(listener, manner, registry))
+            .map_err(BindError::Socket)
+    }
+
+    fn on(listener: TcpListener, manner: Manner, registry: &mut Registry) -> io::Result<Self> {
         Ok(Self {
+            address: listener.local_addr()?,
             listener,
-            address,
-            tls,
             metrics: Metrics::register(registry),
-            admission: Admission::new(
-                settings.max_connections,
-                settings.max_connections_per_address,
-            ),
-            rules: Arc::new(Rules::new(settings)),
-            drain_timeout: settings.drain_timeout.get(),
+            admission: Admission::default(),
+            manners: Manners::new(manner),
         })
+    }
+
+    /// How connections are met, to be changed while they are.
+    pub fn manners(&self) -> Manners {
+        self.manners.clone()
     }
 
     /// Where it listens: the port that was found where port 0 was asked for.
@@ -192,7 +167,7 @@ impl Doors {
         }
         drop(self.listener);
         service.work.close();
-        if timeout(self.drain_timeout, service.work.wait()).await.is_ok() {
+        if timeout(self.manners.now().drain_timeout, service.work.wait()).await.is_ok() {
             return Drained::Complete;
         }
         let unfinished = service.work.len();
@@ -213,36 +188,26 @@ impl Doors {
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         self.metrics.accepted();
-        let place = match self.admission.admit(address.ip()) {
+        let manner = self.manners.now();
+        let place = match self.admission.admit(address.ip(), manner.bounds) {
             Ok(place) => place,
             Err(reason) => return self.metrics.closed(reason),
         };
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let (rules, tls) = (Arc::clone(&self.rules), self.tls.clone());
         let (service, endings) = (service.clone(), endings.clone());
         let (work, metrics) = (service.work.clone(), self.metrics.clone());
         work.spawn(async move {
-            let reason = converse(stream, address, tls, &rules, service, endings).await;
+            let reason = converse(stream, address, &manner, service, endings).await;
             drop(place);
             metrics.closed(reason);
         });
     }
 }
 
-/// Everything that can be wrong with the settings by themselves.
-fn tls(settings: &Settings) -> Result<Option<Tls>, BindError> {
-    let head = settings.max_header_bytes.bytes();
-    if !(SMALLEST_HEAD..=LARGEST_HEAD).contains(&head) {
-        return Err(BindError::HeaderBytes(head));
-    }
-    Tls::new(settings)
-}
-
 async fn converse<H, F>(
     stream: TcpStream,
     address: SocketAddr,
-    tls: Option<Tls>,
-    rules: &Rules,
+    manner: &Manner,
     service: Service<H>,
     endings: Endings,
 ) -> Closed
@@ -253,7 +218,8 @@ where
     // An answer is written whole; waiting for more of it only delays it. Refused only where the
     // connection is already gone.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else {
+    let rules = &manner.rules;
+    let Some(tls) = &manner.tls else {
         let peer = Peer { address, protocol: Protocol::Http1, tls: false };
         return rules.http1(stream, peer, service, endings).await;
     };
@@ -271,41 +237,5 @@ where
             let peer = Peer { address, protocol: Protocol::Http1, tls: true };
             rules.http1(stream, peer, service, endings).await
         }
-    }
-}
-
-impl Tls {
-    fn new(settings: &Settings) -> Result<Option<Self>, BindError> {
-        let files = (&settings.certificate_file, &settings.key_file);
-        let (chain, key) = match (settings.plaintext, files) {
-            (true, (None, None)) => return Ok(None),
-            (true, (Some(_), _) | (_, Some(_))) => return Err(BindError::UnusedCertificate),
-            (false, (Some(chain), Some(key))) => (chain, key),
-            (false, (None, _) | (_, None)) => return Err(BindError::NoCertificate),
-        };
-        let config = certificate::server_config(chain, key, settings.http2)?;
-        let free = usize::try_from(settings.max_handshakes.get()).unwrap_or(usize::MAX);
-        Ok(Some(Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            free: Arc::new(Semaphore::new(free.min(Semaphore::MAX_PERMITS))),
-            timeout: settings.handshake_timeout.get(),
-        }))
-    }
-
-    async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Closed> {
-        timeout(self.timeout, async {
-            // A silent connection holds none of the few places.
-            match stream.peek(&mut [0]).await {
-                Ok(0) => return Err(Closed::Peer),
-                Ok(_) => {}
-                Err(_) => return Err(Closed::Lost),
-            }
-            let Ok(_place) = self.free.acquire().await else {
-                return Err(Closed::HandshakeTimeout);
-            };
-            self.acceptor.accept(stream).await.map_err(|_| Closed::HandshakeFailed)
-        })
-        .await
-        .unwrap_or(Err(Closed::HandshakeTimeout))
     }
 }
