@@ -93,6 +93,8 @@ codes! {
     CertificateSelfSigned = "certificate-self-signed",
     /// Anybody can sign as this client: its private key is published.
     PublicTestKey = "public-test-key",
+    /// What is wrong is outside of the file: an address that is in use, a store that cannot be opened.
+    Outside = "outside",
     /// Something that is allowed and weakens what the gateway is for.
     Weak = "weak",
 }
@@ -185,6 +187,13 @@ impl Problem {
         Self::new(Severity::Error, code, path, sentence.into())
     }
 
+    /// An error whose `sentence` begins with the key: `"breaker.pause is longer than breaker.max_pause"`.
+    pub fn said(code: Code, sentence: impl Into<String>) -> Self {
+        let sentence = sentence.into();
+        let (key, rest) = sentence.split_once(' ').unwrap_or((&sentence, ""));
+        Self::error(code, KeyPath::of(key.trim_end_matches(':')), rest)
+    }
+
     /// A warning, said in the same way.
     pub fn warning(code: Code, path: KeyPath, sentence: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, path, sentence.into())
@@ -226,6 +235,17 @@ impl fmt::Display for Problem {
         }
         f.write_str(&self.message)?;
         self.help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
+    }
+}
+
+/// Settings that cannot be used: everything that is wrong with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Problems(pub Vec<Problem>);
+
+impl<P: Into<Problem>> From<P> for Problems {
+    fn from(problem: P) -> Self {
+        Self(vec![problem.into()])
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a run is given from outside, and how it says that it cannot begin.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
 use crate::entropy::{Entropy, SystemEntropy};
+use crate::problem::{Code, KeyPath, Problem, Problems};
 
 /// All that differs between a real run and a test.
 #[derive(Clone, Debug)]
@@ -23,41 +25,36 @@ impl Ambient {
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct StartError {
-    pub(crate) problems: Vec<String>,
-    pub(crate) configuration: bool,
-}
+#[error(transparent)]
+pub struct StartError(pub(crate) Problems);
 
 impl StartError {
     /// Whether changing the configuration would help, as against something outside of it.
-    pub const fn is_configuration(&self) -> bool {
-        self.configuration
+    pub fn is_configuration(&self) -> bool {
+        self.0.0.iter().any(|problem| problem.code != Code::Outside)
+    }
+
+    /// Everything that is in the way.
+    pub fn problems(&self) -> &[Problem] {
+        &self.0.0
     }
 }
 
-/// Collects sentences, so that all of them are told at once.
-#[derive(Default)]
-pub(crate) struct Problems(pub(crate) Vec<String>);
-
-impl Problems {
-    /// What `result` holds, or nothing and a sentence more.
-    pub(crate) fn note<T, E: std::fmt::Display>(&mut self, result: Result<T, E>) -> Option<T> {
-        result.map_err(|error| self.0.push(error.to_string())).ok()
-    }
-
-    /// All of them, as what the configuration must change.
-    pub(crate) fn into_error(self) -> StartError {
-        StartError { problems: self.0, configuration: true }
-    }
+/// What `result` holds, or nothing and more `problems`, so that all of them are told at once.
+pub(crate) fn note<T, E: Into<Problems>>(
+    problems: &mut Vec<Problem>,
+    result: Result<T, E>,
+) -> Option<T> {
+    result.map_err(|error| problems.extend(error.into().0)).ok()
 }
 
 /// What another configuration would mend.
-pub(crate) fn inside(error: impl std::fmt::Display) -> StartError {
-    StartError { problems: vec![error.to_string()], configuration: true }
+pub(crate) fn inside(error: impl Into<Problems>) -> StartError {
+    StartError(error.into())
 }
 
 /// What no configuration would mend.
-pub(crate) fn outside(error: impl std::fmt::Display) -> StartError {
-    StartError { problems: vec![error.to_string()], configuration: false }
+pub(crate) fn outside(error: impl Display) -> StartError {
+    let problem = Problem::error(Code::Outside, KeyPath::default(), error.to_string());
+    StartError(Problems(vec![problem]))
 }

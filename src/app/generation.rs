@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::app::ambient::{Ambient, Problems, StartError, inside};
+use crate::app::ambient::{Ambient, StartError, inside, note};
 use crate::app::lasting::{Lasting, Metrics};
 use crate::app::state::state_directory;
 use crate::body::Intake;
@@ -19,7 +19,7 @@ use crate::gateway::entry::Entry;
 use crate::gateway::feedback::FeedbackPath;
 use crate::gateway::forward::Forward;
 use crate::gateway::hook::HookPath;
-use crate::gateway::inspect::policy::Policy;
+use crate::gateway::inspect::policy::{Policy, PolicyError};
 use crate::gateway::issued::Lookup;
 use crate::gateway::jwks::JwksPath;
 use crate::gateway::limit::Limits;
@@ -35,6 +35,7 @@ use crate::gateway::upstream::{Signer, Upstreams};
 use crate::gateway::{Gateway, Ways};
 use crate::keyring::LiveKeyring;
 use crate::names::{ClientId, ServiceId, UpstreamId};
+use crate::problem::{Code, KeyPath, Problem, Problems};
 use crate::redis::Redis;
 
 /// One configuration and all that was made of it. A reload puts another one in its place; calls end on the
@@ -107,47 +108,63 @@ impl Steps {
         ambient: &Ambient,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
-        let mut problems = Problems::default();
+        let mut problems = Vec::new();
         let clients = config.client.iter().map(|client| client.auth.clone()).collect();
-        let auth = problems.note(Authenticator::new(
-            clients,
-            config.jwks.clone(),
-            config.public_url.as_url(),
-            state_directory(config).as_deref(),
-            Arc::clone(&ambient.clock),
-            Arc::clone(&ambient.entropy),
-            metrics.auth.clone(),
-        ));
+        let auth = note(
+            &mut problems,
+            Authenticator::new(
+                clients,
+                config.jwks.clone(),
+                config.public_url.as_url(),
+                state_directory(config).as_deref(),
+                Arc::clone(&ambient.clock),
+                Arc::clone(&ambient.entropy),
+                metrics.auth.clone(),
+            ),
+        );
         let overrides: Vec<_> = config
             .client
             .iter()
             .filter_map(|client| Some((client.auth.id.clone(), client.limit?)))
             .collect();
-        let limits = problems.note(Limits::new(
-            &config.limits,
-            &overrides,
-            redis.cloned(),
-            Arc::clone(&ambient.clock),
-            metrics.limit.clone(),
-        ));
-        let cors = problems.note(Cors::new(&config.cors));
+        let limits = note(
+            &mut problems,
+            Limits::new(
+                &config.limits,
+                &overrides,
+                redis.cloned(),
+                Arc::clone(&ambient.clock),
+                metrics.limit.clone(),
+            ),
+        );
+        let cors = note(&mut problems, Cors::new(&config.cors));
         let policies = config
             .client
             .iter()
-            .filter_map(|client| {
-                Some((client.auth.id.clone(), problems.note(Policy::new(client.inspect.clone()))?))
+            .enumerate()
+            .filter_map(|(index, client)| {
+                let wrong = |error| policy_problem(index, error);
+                let policy = Policy::new(client.inspect.clone()).map_err(wrong);
+                Some((client.auth.id.clone(), note(&mut problems, policy)?))
             })
             .collect();
         match (auth, limits, cors) {
-            (Some(auth), Some(limits), Some(cors)) if problems.0.is_empty() => Ok(Self {
+            (Some(auth), Some(limits), Some(cors)) if problems.is_empty() => Ok(Self {
                 auth: Arc::new(auth),
                 limits: Arc::new(limits),
                 cors,
                 services: Arc::new(services(config)),
                 policies,
             }),
-            _ => Err(problems.into_error()),
+            _ => Err(StartError(Problems(problems))),
         }
+    }
+}
+
+fn policy_problem(client: usize, error: PolicyError) -> Problem {
+    let at = KeyPath::of("client").index(client);
+    match error {
+        PolicyError::NoServers => Problem::said(Code::Conflict, error.to_string()).below(&at),
     }
 }
 
@@ -285,6 +302,8 @@ fn link_tokens(
     let clients: Vec<ClientId> =
         config.client.iter().map(|client| client.auth.id.clone()).collect();
     let ids: Vec<ServiceId> = services.ids().cloned().collect();
-    let names = KnownNames::new(clients, ids).map_err(inside)?;
+    let names = KnownNames::new(clients, ids).map_err(|e| {
+        inside(Problem::error(Code::BadValue, KeyPath::of("client"), e.to_string()))
+    })?;
     Ok(LinkTokens::new(Arc::clone(keyring), public_url, names, Arc::clone(entropy)))
 }

@@ -31,6 +31,7 @@ use crate::gateway::signer::GatewaySigner;
 use crate::gateway::upstream::Signer;
 use crate::health::Health;
 use crate::keyring::{KeyFileWatch, Keyring, LiveKeyring};
+use crate::problem::Problem;
 use crate::readiness::Readiness;
 use crate::redis::Redis;
 use crate::replicas::Replicas;
@@ -63,28 +64,26 @@ pub struct App {
 impl App {
     /// Says what is wrong with a configuration beyond its form: files, keys, certificates, URLs. Reads
     /// files and makes none.
-    ///
-    /// # Errors
-    /// [`StartError`] with a sentence for each problem.
-    pub fn check(config: &Config) -> Result<(), StartError> {
-        let ambient = Ambient::system();
-        let metrics = Metrics::register(&mut Registry::default(), &ambient);
+    pub fn check(config: &Config, ambient: &Ambient) -> Vec<Problem> {
+        let metrics = Metrics::register(&mut Registry::default(), ambient);
         let mut problems = Vec::new();
-        if let Err(error) = Steps::new(config, None, &ambient, &metrics) {
-            problems.extend(error.problems);
+        if let Err(error) = Steps::new(config, None, ambient, &metrics) {
+            problems.extend(error.0.0);
         }
-        if let Err(error) = Doors::check(&config.listener) {
-            problems.push(format!("listener: {error}"));
-        }
+        problems.extend(Doors::check(&config.listener).err().map(Problem::from));
         problems.extend(state_problems(config));
         // A key of its own: checking must not make the key file.
-        let keyring = Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref());
-        let keyring = LiveKeyring::new(keyring.map_err(outside)?, ambient.clock.now());
-        let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::new(keyring)));
-        if let Err(error) = upstreams(config, &signer, &ambient, &metrics) {
-            problems.extend(error.problems);
+        match Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref()) {
+            Ok(keyring) => {
+                let keyring = LiveKeyring::new(keyring, ambient.clock.now());
+                let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::new(keyring)));
+                if let Err(error) = upstreams(config, &signer, ambient, &metrics) {
+                    problems.extend(error.0.0);
+                }
+            }
+            Err(error) => problems.extend(outside(error).0.0),
         }
-        if problems.is_empty() { Ok(()) } else { Err(StartError { problems, configuration: true }) }
+        problems
     }
 
     /// Makes every step and binds every listener, so that nothing that can be known to be wrong is found

@@ -13,7 +13,8 @@ use crate::gateway::replay;
 use crate::gateway::replay::{Local, WhenStoreDown};
 use crate::gateway::service;
 use crate::keyring;
-use crate::keyring::{KeyFileWatch, KeyState, Keyring, LiveKeyring};
+use crate::keyring::{KeyFileWatch, KeyState, Keyring, KeyringError, LiveKeyring};
+use crate::problem::{Code, KeyPath, Problem};
 use crate::readiness::Readiness;
 use crate::redis;
 use crate::redis::Redis;
@@ -30,23 +31,25 @@ pub(crate) fn state_directory(config: &Config) -> Option<PathBuf> {
 }
 
 /// What of the state is there already and cannot be used. What is not there yet will be made.
-pub(crate) fn state_problems(config: &Config) -> Vec<String> {
+pub(crate) fn state_problems(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(directory) = state_directory(config)
         && directory.exists()
         && !directory.is_dir()
     {
-        problems.push(format!("state.directory {} is no directory", directory.display()));
+        let why = format!("state.directory {} is no directory; name one", directory.display());
+        problems.push(Problem::said(Code::FileKind, why));
     }
-    if let store::Backend::Redis = config.state.backend
-        && let Err(error) = Redis::check(&config.state.redis)
-    {
-        problems.push(error.to_string());
+    if let store::Backend::Redis = config.state.backend {
+        problems.extend(Redis::check(&config.state.redis));
     }
     if let Some(file) = config.key_file().filter(|file| file.exists())
         && let Err(error) = Keyring::load(&file).and_then(|ring| ring.lasting(longest_life(config)))
     {
-        problems.push(error.to_string());
+        let exposed =
+            matches!(error, KeyringError::Exposed { .. } | KeyringError::ExposedMount { .. });
+        let code = if exposed { Code::FilePermissions } else { Code::FileContent };
+        problems.push(Problem::error(code, KeyPath::of("keyring.file"), error.to_string()));
     }
     problems
 }

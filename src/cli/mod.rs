@@ -18,6 +18,7 @@ use crate::cli::exit::{DEFAULT_CONFIG, EX_CONFIG, EX_SOFTWARE, EX_USAGE, complai
 use crate::config::Config;
 use crate::config::log::{Level, Log, LogFormat};
 use crate::demo;
+use crate::problem::Problems;
 
 /// A security gateway in front of CDS Hooks services.
 #[derive(Debug, Parser)]
@@ -90,8 +91,9 @@ fn serve(path: &std::path::Path) -> ExitCode {
     };
     install_log(&config.log);
     // What a person can mend in the file is told in one go, before anything outside is touched.
-    if let Err(error) = App::check(&config) {
-        complain(format_args!("{}:\n{error}", path.display()));
+    let problems = App::check(&config, &Ambient::system());
+    if !problems.is_empty() {
+        complain(format_args!("{}:\n{}", path.display(), Problems(problems)));
         return ExitCode::from(EX_CONFIG);
     }
     with_runtime(async {
@@ -123,16 +125,13 @@ fn check(path: &std::path::Path) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    match App::check(&config) {
-        Ok(()) => {
-            let _ = writeln!(io::stdout(), "{}: good", path.display());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(format_args!("{}:\n{error}", path.display()));
-            ExitCode::from(EX_CONFIG)
-        }
+    let problems = App::check(&config, &Ambient::system());
+    if problems.is_empty() {
+        let _ = writeln!(io::stdout(), "{}: good", path.display());
+        return ExitCode::SUCCESS;
     }
+    complain(format_args!("{}:\n{}", path.display(), Problems(problems)));
+    ExitCode::from(EX_CONFIG)
 }
 
 fn run_demo(once: bool, port: u16) -> ExitCode {

@@ -4,25 +4,26 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::doors::certificate::CertificateError;
+use crate::problem::{Code, KeyPath, Problem};
 
 /// Why the listener could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// TLS without a certificate and its key.
     #[error(
-        "certificate_file and key_file are both needed, or plaintext = true behind a TLS terminator"
+        "certificate_file and key_file are both needed; write both, or plaintext = true behind a TLS terminator"
     )]
     NoCertificate,
     /// A certificate that would never be shown.
     #[error(
-        "plaintext = true leaves no use for certificate_file and key_file: remove one or the other"
+        "plaintext = true leaves no use for certificate_file and key_file; remove one or the other"
     )]
     UnusedCertificate,
     /// The certificate or key cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// `max_header_bytes` is out of its range.
-    #[error("max_header_bytes is {0}: it must lie between 1 KiB and 1 MiB")]
+    #[error("max_header_bytes is {0}; write \"1KiB\" to \"1MiB\"")]
     HeaderBytes(usize),
     /// A listener that was handed over is none.
     #[error(
@@ -37,4 +38,31 @@ pub enum BindError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl BindError {
+    /// What kind of problem it is, and with which key of `[listener]`.
+    const fn about(&self) -> (Code, &'static str) {
+        match self {
+            Self::NoCertificate => (Code::MissingKey, "certificate_file"),
+            Self::UnusedCertificate => (Code::Conflict, "plaintext"),
+            Self::Certificate(error) => match error {
+                CertificateError::Chain { .. } => (Code::FileContent, "certificate_file"),
+                CertificateError::Key { .. } => (Code::FileContent, "key_file"),
+                CertificateError::Mismatch(_) => (Code::CertificateKey, "key_file"),
+                CertificateError::Tls(_) => (Code::Outside, "certificate_file"),
+            },
+            Self::HeaderBytes(_) => (Code::OutOfRange, "max_header_bytes"),
+            Self::Socket(_) | Self::Address { .. } => (Code::Outside, "address"),
+        }
+    }
+}
+
+impl From<BindError> for Problem {
+    fn from(error: BindError) -> Self {
+        let (code, key) = error.about();
+        let text = error.to_string();
+        let sentence = text.strip_prefix(key).map_or(text.as_str(), str::trim_start);
+        Self::error(code, KeyPath::of("listener").key(key), sentence)
+    }
 }

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::problem::{Code, KeyPath, Problem, Problems};
 use crate::units::Period;
 
 /// What a browser may send without the operator naming it.
@@ -49,20 +50,6 @@ impl Default for Settings {
     }
 }
 
-/// CORS settings that mean nothing; every problem, one sentence each.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct SettingsError {
-    problems: Vec<String>,
-}
-
-impl SettingsError {
-    /// One sentence for each problem, naming the key and what to write.
-    pub fn problems(&self) -> &[String] {
-        &self.problems
-    }
-}
-
 #[derive(Debug)]
 enum Origins {
     Any,
@@ -82,41 +69,49 @@ impl Cors {
     /// Reads the settings.
     ///
     /// # Errors
-    /// [`SettingsError`] names every origin and header that is none.
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+    /// [`Problems`] names every origin and header that is none.
+    pub fn new(settings: &Settings) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let origins = if settings.origins.iter().any(|origin| origin == "*") {
             if settings.origins.len() > 1 {
-                problems.push(
-                    "cors.origins has \"*\" beside others; write [\"*\"] or a list".to_owned(),
-                );
+                problems.push(Problem::said(
+                    Code::Conflict,
+                    "cors.origins has \"*\" beside others; write [\"*\"] or a list",
+                ));
             }
             Origins::Any
         } else {
-            let mut read = |text: &String| origin(text).map_err(|why| problems.push(why)).ok();
-            Origins::Listed(settings.origins.iter().filter_map(&mut read).collect())
+            let mut read = |(index, text): (usize, &String)| {
+                let at = KeyPath::of("cors.origins").index(index);
+                let wrong = |why| problems.push(Problem::error(Code::BadValue, at, why));
+                origin(text).map_err(wrong).ok()
+            };
+            Origins::Listed(settings.origins.iter().enumerate().filter_map(&mut read).collect())
         };
         let mut names = vec![REQUEST_HEADERS.to_owned()];
-        for name in &settings.headers {
+        for (index, name) in settings.headers.iter().enumerate() {
             match HeaderName::try_from(name.as_str()) {
                 Ok(_) => names.push(name.clone()),
                 Err(_) => {
-                    problems.push(format!("cors.headers has {name:?}, which is no header name"));
+                    let at = KeyPath::of("cors.headers").index(index);
+                    let why = format!("{name:?} is no header name; write one such as \"X-Site\"");
+                    problems.push(Problem::error(Code::BadValue, at, why));
                 }
             }
         }
         let secs = settings.max_age.get().as_secs();
         if secs > LONGEST_MAX_AGE_SECS {
-            problems.push(format!(
+            let why = format!(
                 "cors.max_age is {}; browsers remember a day at most, write up to \"24h\"",
                 settings.max_age
-            ));
+            );
+            problems.push(Problem::said(Code::OutOfRange, why));
         }
         match HeaderValue::try_from(names.join(", ")) {
             Ok(request_headers) if problems.is_empty() => {
                 Ok(Self { origins, request_headers, max_age: HeaderValue::from(secs) })
             }
-            Ok(_) | Err(_) => Err(SettingsError { problems }),
+            Ok(_) | Err(_) => Err(Problems(problems)),
         }
     }
 
@@ -210,13 +205,9 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
         .map(|url| url.origin().ascii_serialization());
     match written {
         Some(written) if written == text => HeaderValue::try_from(written)
-            .map_err(|_| format!("cors.origins has {text:?}, which no header can hold")),
-        Some(written) => {
-            Err(format!("cors.origins has {text:?}; browsers send it as {written:?}, write that"))
-        }
-        None => Err(format!(
-            "cors.origins has {text:?}, which is no origin; write \"https://ehr.example.org\""
-        )),
+            .map_err(|_| format!("{text:?} can stand in no header; write it as browsers send it")),
+        Some(written) => Err(format!("browsers do not send {text:?}; write {written:?}")),
+        None => Err(format!("{text:?} is no origin; write \"https://ehr.example.org\"")),
     }
 }
 
@@ -364,11 +355,10 @@ mod tests {
             max_age: Period::secs(86_401),
         };
         let error = Cors::new(&settings).unwrap_err();
-        assert_eq!(error.problems().len(), 9, "{error}");
+        assert_eq!(error.0.len(), 9, "{error}");
         assert_eq!(
-            error.problems()[0],
-            "cors.origins has \"https://a.example/\"; browsers send it as \"https://a.example\", \
-             write that"
+            error.0[0].to_string(),
+            "cors.origins[0]: browsers do not send \"https://a.example/\"; write \"https://a.example\""
         );
         let mixed = ["*", EHR].map(str::to_owned).to_vec();
         assert!(Cors::new(&Settings { origins: mixed, ..Settings::default() }).is_err());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::outbound::roots::RootsError;
+use crate::problem::{Code, KeyPath, Problem};
 
 /// Redis cannot be set up as the configuration says.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,44 @@ pub enum SetupError {
     /// The connection lives in a tokio runtime, and there is none here.
     #[error("Redis was opened outside a tokio runtime")]
     NoRuntime,
+}
+
+impl SetupError {
+    /// What kind of problem it is, and with which key of `[state.redis]`.
+    const fn about(&self) -> (Code, &'static str) {
+        match self {
+            Self::Address { .. } => (Code::BadValue, "addresses"),
+            Self::NoAddress => (Code::MissingKey, "addresses"),
+            Self::SeveralAddresses => (Code::Conflict, "addresses"),
+            Self::NoMaster => (Code::MissingKey, "master"),
+            Self::NoSentinel { key } | Self::TlsOff { key } => (Code::Conflict, key),
+            Self::NoPassword { username, .. } => (Code::Conflict, username),
+            Self::Database => (Code::Conflict, "database"),
+            Self::Prefix => (Code::BadValue, "prefix"),
+            Self::Timeout => (Code::OutOfRange, "timeout"),
+            Self::WaitTimeout => (Code::OutOfRange, "wait_timeout"),
+            Self::HalfCertificate { missing } => (Code::MissingKey, missing),
+            Self::ServerName { .. } => (Code::BadValue, "tls_server_name"),
+            Self::File { key, .. } => (Code::FileContent, key),
+            Self::Roots(_) => (Code::FileContent, "ca_file"),
+            Self::Tls(_) => (Code::CertificateKey, "key_file"),
+            Self::NoRuntime => (Code::Outside, "addresses"),
+        }
+    }
+}
+
+impl From<SetupError> for Problem {
+    fn from(error: SetupError) -> Self {
+        let (code, key) = error.about();
+        let path = KeyPath::of("state.redis").key(key);
+        let text = error.to_string();
+        let rest = text.strip_prefix(&path.to_string());
+        Self::error(
+            code,
+            path,
+            rest.map_or(text.as_str(), |rest| rest.trim_start_matches([':', ' '])),
+        )
+    }
 }
 
 /// A call to Redis failed. Whether it took effect is open in the case of [`RedisError::Down`].

@@ -46,6 +46,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::problem::Problem;
 use crate::redis::checkup::Vitals;
 use crate::redis::cluster::{KeptCluster, keep_cluster};
 use crate::redis::invocation::Invocation;
@@ -93,12 +94,9 @@ impl fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Whether `settings` can be used, as far as can be said without asking Redis.
-    ///
-    /// # Errors
-    /// [`SetupError`] where they cannot.
-    pub fn check(settings: &Settings) -> Result<(), SetupError> {
-        Setup::new(settings).map(drop)
+    /// What keeps `settings` from being used, as far as can be said without asking Redis.
+    pub fn check(settings: &Settings) -> Vec<Problem> {
+        Setup::problems(settings).into_iter().map(Problem::from).collect()
     }
 
     /// Begins to connect. Redis may be away: then calls fail until it is there. To be called within the

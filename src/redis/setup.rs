@@ -50,26 +50,50 @@ pub(super) struct Replicas {
 impl Setup {
     /// Reads the settings, and the files that they name.
     pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let timeout = settings.timeout.get();
-        if !TIMEOUTS.contains(&timeout) {
-            return Err(SetupError::Timeout);
-        }
-        // A call may stand behind the wait of the one before, and then waits for its own.
-        let wait = settings.wait_timeout.get();
-        if wait < Duration::from_millis(1) || wait.saturating_mul(2) > timeout {
-            return Err(SetupError::WaitTimeout);
-        }
-        let keys = Keys { username: "username", password_file: "password_file" };
+        let (timeout, wait) = times(settings)?;
         Ok(Self {
             servers: servers(settings)?,
             dialer: dialer(settings)?,
-            login: Login::new(keys, settings.username.as_ref(), settings.password_file.as_ref())?,
+            login: login(settings)?,
             database: settings.database,
             prefix: prefix(&settings.prefix)?,
             timeout,
             replicas: Replicas { needed: settings.wait_replicas, wait },
         })
     }
+}
+
+impl Setup {
+    /// Everything that [`Setup::new`] would stumble over.
+    pub(super) fn problems(settings: &Settings) -> Vec<SetupError> {
+        let found = [
+            times(settings).err(),
+            servers(settings).err(),
+            dialer(settings).err(),
+            login(settings).err(),
+            prefix(&settings.prefix).err(),
+        ];
+        found.into_iter().flatten().collect()
+    }
+}
+
+/// How long a call waits for Redis, and for its replicas.
+fn times(settings: &Settings) -> Result<(Duration, Duration), SetupError> {
+    let timeout = settings.timeout.get();
+    if !TIMEOUTS.contains(&timeout) {
+        return Err(SetupError::Timeout);
+    }
+    // A call may stand behind the wait of the one before, and then waits for its own.
+    let wait = settings.wait_timeout.get();
+    if wait < Duration::from_millis(1) || wait.saturating_mul(2) > timeout {
+        return Err(SetupError::WaitTimeout);
+    }
+    Ok((timeout, wait))
+}
+
+fn login(settings: &Settings) -> Result<Login, SetupError> {
+    let keys = Keys { username: "username", password_file: "password_file" };
+    Login::new(keys, settings.username.as_ref(), settings.password_file.as_ref())
 }
 
 fn servers(settings: &Settings) -> Result<Servers, SetupError> {

@@ -33,7 +33,7 @@ fn every_problem_is_told_at_once_and_serve_tells_the_same() {
         );
     let (code, _, complaint) = check(&home, &config);
     assert_eq!(code, 78, "{complaint}");
-    for part in ["none.crt", "none.jwks", "cors.origins", "secret_file goes with"] {
+    for part in ["none.crt", "none.jwks", "cors.origins", "secret_file: goes with"] {
         assert!(complaint.contains(part), "{part}: {complaint}");
     }
     let file = home.path("checked.toml");
@@ -58,25 +58,25 @@ fn files_that_are_not_what_they_should_be() {
     let here = home.path("").display().to_string();
     let table = [
         (good.replace("/tls.crt", "/none"), "none: I/O error: No such file"),
-        (good.replace("/tls.crt", "/empty"), "certificate_file "),
+        (good.replace("/tls.crt", "/empty"), "certificate_file:"),
         (
             good.replace("/tls.key", "/other.key"),
             "certificate_file and key_file do not belong together",
         ),
-        (good.replace("/tls.key", "/tls.crt"), "key_file "),
-        (good.replace("/ehr.jwks", "/none"), "client ehr: jwks_file: "),
-        (good.replace("/ehr.jwks", "/no.jwks"), "client ehr: jwks_file: "),
+        (good.replace("/tls.key", "/tls.crt"), "key_file:"),
+        (good.replace("/ehr.jwks", "/none"), "client[0].jwks_file: "),
+        (good.replace("/ehr.jwks", "/no.jwks"), "client[0].jwks_file: "),
         (good.replace("/ehr.jwks", "/private.jwks"), "its private half is published with it"),
         (good.replace("/state", "/empty"), "is no directory"),
         (
             upstream(&format!("authorization = \"basic\"\nsecret_file = \"{here}none\"")),
-            "upstream legacy: secret_file ",
+            "upstream[0].secret_file: ",
         ),
         (
             upstream(&format!("authorization = \"basic\"\nsecret_file = \"{here}secret\"")),
             "holds no \":\"; write user:password",
         ),
-        (upstream("ca_file = \"x\""), "ca_file is of use for https only"),
+        (upstream("ca_file = \"x\""), "ca_file: is of use for https only"),
     ];
     for (config, expected) in table {
         let (code, out, complaint) = check(&home, &config);
@@ -140,7 +140,7 @@ fn variables_override_the_file_and_are_named_where_they_are_wrong() {
             "443",
             "HOOKGATE__LISTENER__ADDRESS: cannot be 443; write an address with a port",
         ),
-        ("HOOKGATE__LISTENER__KEY_FILE", "/none", "key_file /none: "),
+        ("HOOKGATE__LISTENER__KEY_FILE", "/none", "key_file: /none: "),
         ("HOOKGATE__PUBLIC_URL", "https://x.org/cds", ""),
         ("HOOKGATE__PUBLIC_URL", "x.org", "HOOKGATE__PUBLIC_URL: \"x.org\" is not a URL"),
         ("HOOKGATE__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]", ""),

@@ -377,5 +377,5 @@ async fn every_problem_of_every_upstream_is_named() {
         panic!("nothing was wrong")
     };
     assert_eq!(problems.len(), 5, "{problems:#?}");
-    assert!(problems.iter().all(|why| why.starts_with("upstream legacy: ")));
+    assert!(problems.iter().all(|why| why.starts_with("upstream[")));
 }

@@ -198,7 +198,7 @@ impl Gateway {
         let public_url = "https://gw.example:8443/cds/".parse().unwrap();
         let upstreams =
             Upstreams::new(settings, &public_url, signer.as_ref(), &shared, &entropy, &metrics)
-                .map_err(|e| e.problems().to_vec())?;
+                .map_err(|e| e.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         Ok(Self { upstreams, registry, clock, entropy })
     }
 

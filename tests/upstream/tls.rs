@@ -209,7 +209,7 @@ async fn an_upstream_may_ask_for_a_certificate() {
     else {
         panic!("a key of another certificate")
     };
-    assert!(problems[0].contains("do not fit"), "{problems:?}");
+    assert!(problems[0].contains("does not fit"), "{problems:?}");
 }
 
 #[tokio::test]

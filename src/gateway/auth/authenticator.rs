@@ -92,9 +92,9 @@ impl Authenticator {
                     by_issuer.insert(settings.issuer, registered);
                 }
                 Err(complaints) => {
-                    problems.extend(complaints.into_iter().map(|(key, sentence)| {
+                    problems.extend(complaints.into_iter().map(|(code, key, sentence)| {
                         let client = Some((index, settings.id.clone()));
-                        SettingsProblem { client, key, sentence }
+                        SettingsProblem { client, code, key, sentence, other: None }
                     }))
                 }
             }

@@ -10,6 +10,7 @@ use crate::gateway::auth::algorithm::Algorithm;
 use crate::gateway::auth::public_keys::belongs_to_test_client;
 use crate::gateway::auth::settings::{AudienceSetting, ClientSettings, ReplayMode};
 use crate::names::{ClientId, ServiceId, Tenant};
+use crate::problem::Code;
 
 /// Whom a client is, and what it may do. Its keys are elsewhere.
 #[derive(Debug)]
@@ -38,8 +39,8 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 366 * 86_400);
 /// More would no longer be a skew.
 const LARGEST_SKEW: Duration = Duration::from_secs(10 * 60);
 
-/// A complaint: which key, and a sentence.
-pub(super) type Complaint = (&'static str, String);
+/// A complaint: what kind, which key, and a sentence.
+pub(super) type Complaint = (Code, &'static str, String);
 
 impl Client {
     /// Reads everything but the keys; what is wrong goes to `complaints`.
@@ -101,7 +102,7 @@ impl<'a> KeyOrigin<'a> {
             (Some(url), None, None) => match key_server(url, settings.allow_private_key_server) {
                 Ok(url) => Some(Self::Server(url)),
                 Err(sentence) => {
-                    complaints.push(("jwks_url", sentence.to_owned()));
+                    complaints.push((Code::BadValue, "jwks_url", sentence.to_owned()));
                     None
                 }
             },
@@ -110,13 +111,13 @@ impl<'a> KeyOrigin<'a> {
             (None, None, None) => {
                 let sentence =
                     "no source of keys; write jwks_url = \"https://…\", jwks_file or jwks";
-                complaints.push(("jwks_url", sentence.to_owned()));
+                complaints.push((Code::MissingKey, "jwks_url", sentence.to_owned()));
                 None
             }
             _ => {
                 let sentence =
                     "more than one source of keys; keep one of jwks_url, jwks_file, jwks";
-                complaints.push(("jwks_url", sentence.to_owned()));
+                complaints.push((Code::Conflict, "jwks_url", sentence.to_owned()));
                 None
             }
         }
@@ -143,7 +144,8 @@ fn key_server(text: &str, private: bool) -> Result<Url, &'static str> {
 }
 
 fn check_texts(settings: &ClientSettings, complaints: &mut Vec<Complaint>) {
-    let mut complain = |key, sentence: &str| complaints.push((key, sentence.to_owned()));
+    let mut complain =
+        |key, sentence: &str| complaints.push((Code::BadValue, key, sentence.to_owned()));
     if settings.issuer.is_empty() {
         complain("issuer", "empty; write the iss of the client's tokens");
     } else if settings.issuer.trim() != settings.issuer {
@@ -167,11 +169,11 @@ fn check_times(settings: &ClientSettings, complaints: &mut Vec<Complaint>) {
     let lifetime = settings.max_lifetime.get();
     if lifetime < Duration::from_secs(1) || lifetime > LONGEST_LIFETIME {
         let sentence = "outside of 1 second to 10 years; write \"5m\" unless the client needs more";
-        complaints.push(("max_lifetime", sentence.to_owned()));
+        complaints.push((Code::OutOfRange, "max_lifetime", sentence.to_owned()));
     }
     if settings.clock_skew.get() > LARGEST_SKEW {
         let sentence = "more than 10 minutes; write \"30s\", or have the client's clock set";
-        complaints.push(("clock_skew", sentence.to_owned()));
+        complaints.push((Code::OutOfRange, "clock_skew", sentence.to_owned()));
     }
 }
 
@@ -182,8 +184,8 @@ fn check_test_client(settings: &ClientSettings, complaints: &mut Vec<Complaint>)
     let sentence = "the private key of this test client is public, so anybody can sign as it; \
                     use another client, or write allow_public_test_keys = true on a test system";
     if belongs_to_test_client(&settings.issuer) {
-        complaints.push(("issuer", sentence.to_owned()));
+        complaints.push((Code::PublicTestKey, "issuer", sentence.to_owned()));
     } else if settings.jwks_url.as_deref().is_some_and(belongs_to_test_client) {
-        complaints.push(("jwks_url", sentence.to_owned()));
+        complaints.push((Code::PublicTestKey, "jwks_url", sentence.to_owned()));
     }
 }

@@ -1,7 +1,8 @@
 //! From settings to clients with keys: checks all of them and reports everything that is wrong.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
+use std::hash::Hash;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::gateway::auth::source::Source;
 use crate::outbound::fetch::reach::Reach;
 use crate::outbound::fetch::{Fetcher, Limits};
 use crate::outbound::roots;
+use crate::problem::Code;
 
 /// How far the clock may have been set back since a set was kept.
 const CLOCK_SET_BACK: Duration = Duration::from_secs(5 * 60);
@@ -54,24 +56,36 @@ pub(super) struct Setup<'a> {
 
 /// Checks what concerns all clients: names and issuers are not shared.
 pub(super) fn check_shared(clients: &[ClientSettings]) -> Vec<SettingsProblem> {
-    let (mut ids, mut issuers) = (HashSet::new(), HashSet::new());
+    let (mut ids, mut issuers) = (HashMap::new(), HashMap::new());
     let mut problems = Vec::new();
     for (index, client) in clients.iter().enumerate() {
-        let mut complain = |key, sentence: &str| {
-            let client = Some((index, client.id.clone()));
-            problems.push(SettingsProblem { client, key, sentence: sentence.to_owned() });
+        let mut complain = |key, other: usize, sentence: &str| {
+            problems.push(SettingsProblem {
+                client: Some((index, client.id.clone())),
+                code: Code::Duplicate,
+                key,
+                sentence: sentence.to_owned(),
+                other: Some(other),
+            });
         };
-        if !ids.insert(client.id.as_str().to_ascii_lowercase()) {
-            complain("id", "another client has this id; give each its own");
+        if let Some(other) = earlier(&mut ids, client.id.as_str().to_ascii_lowercase(), index) {
+            complain("id", other, "another client has this id; give each its own");
         }
-        if !issuers.insert(&client.issuer) {
+        if let Some(other) = earlier(&mut issuers, &client.issuer, index) {
             complain(
                 "issuer",
+                other,
                 "another client has this issuer, and iss picks the client; merge the two",
             );
         }
     }
     problems
+}
+
+/// Who had this first; `index` where nobody did before.
+fn earlier<K: Eq + Hash>(seen: &mut HashMap<K, usize>, key: K, index: usize) -> Option<usize> {
+    let first = *seen.entry(key).or_insert(index);
+    (first != index).then_some(first)
 }
 
 /// Checks `[jwks]`.
@@ -132,8 +146,10 @@ pub(super) fn check_keys(keys: &KeySettings) -> Vec<SettingsProblem> {
     wrong
         .map(|(key, _, sentence)| SettingsProblem {
             client: None,
+            code: Code::OutOfRange,
             key,
             sentence: sentence.to_owned(),
+            other: None,
         })
         .collect()
 }
@@ -189,7 +205,7 @@ impl Setup<'_> {
         let (source, shelf) = match origin {
             KeyOrigin::Inline(set) => {
                 let json = serde_json::to_vec(set).unwrap_or_default();
-                self.hold(keys, &json).map_err(|e| ("jwks", sentence(&e)))?;
+                self.hold(keys, &json).map_err(|e| unusable("jwks", &e))?;
                 return Ok(None);
             }
             KeyOrigin::File(path) => (self.file(keys, path)?, None),
@@ -222,16 +238,18 @@ impl Setup<'_> {
         let max_bytes = self.keys.max_size.bytes();
         let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
         let mut json = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(limit).read_to_end(&mut json))
-            .map_err(|e| ("jwks_file", format!("{}: {e}; name a readable file", path.display())))?;
+        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut json)).map_err(|e| {
+            let why = format!("{}: {e}; name a readable file", path.display());
+            (Code::FileUnreadable, "jwks_file", why)
+        })?;
         if json.len() > max_bytes {
             return Err((
+                Code::OutOfRange,
                 "jwks_file",
                 format!("larger than {}; raise jwks.max_size", self.keys.max_size),
             ));
         }
-        self.hold(keys, &json).map_err(|e| ("jwks_file", sentence(&e)))?;
+        self.hold(keys, &json).map_err(|e| unusable("jwks_file", &e))?;
         Ok(Source::File { path: path.to_owned(), max_bytes, poll: self.keys.file_poll.get() })
     }
 
@@ -240,7 +258,8 @@ impl Setup<'_> {
         let roots = if url.scheme() == "http" {
             rustls::RootCertStore::empty()
         } else {
-            roots::load(ca_file).map_err(|e| ("key_server_ca_file", e.to_string()))?
+            roots::load(ca_file)
+                .map_err(|e| (Code::FileContent, "key_server_ca_file", e.to_string()))?
         };
         let reach = if settings.allow_private_key_server { Reach::Private } else { Reach::Public };
         let limits = Limits {
@@ -248,7 +267,7 @@ impl Setup<'_> {
             max_bytes: self.keys.max_size.bytes(),
         };
         let fetcher = Fetcher::new(roots, reach, limits)
-            .map_err(|e| ("jwks_url", format!("TLS cannot be set up: {e}")))?;
+            .map_err(|e| (Code::Outside, "jwks_url", format!("TLS cannot be set up: {e}")))?;
         let freshness = Freshness {
             floor: self.keys.refresh_floor.get(),
             ceiling: self.keys.refresh_ceiling.get(),
@@ -283,11 +302,14 @@ impl Setup<'_> {
     }
 }
 
-fn sentence(error: &KeySetError) -> String {
+fn unusable(key: &'static str, error: &KeySetError) -> Complaint {
     match error {
-        KeySetError::NotASet => format!("{error}; write {{ keys = [ … ] }}"),
+        KeySetError::NotASet => {
+            (Code::FileContent, key, format!("{error}; write {{ keys = [ … ] }}"))
+        }
         KeySetError::NoUsableKey(_) => {
-            format!("{error}; each needs a kid and must be a public key for signatures")
+            let what = "each needs a kid and must be a public key for signatures";
+            (Code::FileContent, key, format!("{error}; {what}"))
         }
     }
 }

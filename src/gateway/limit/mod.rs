@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::gateway::auth::Verified;
 use crate::names::ClientId;
 use crate::names::ServiceId;
+use crate::problem::Problems;
 use crate::redis::Redis;
 
 mod settings;
@@ -31,7 +32,7 @@ mod reach;
 mod fleet;
 
 pub use crate::gateway::limit::metrics::{Limit, Metrics};
-pub use crate::gateway::limit::settings::{ClientSettings, Mode, Rate, Settings, SettingsError};
+pub use crate::gateway::limit::settings::{ClientSettings, Mode, Rate, Settings};
 pub use crate::gateway::limit::standing::{Limited, Passed, Policy, Standing};
 
 use crate::gateway::limit::buckets::{Answer, Buckets, Left, Wait};
@@ -89,14 +90,14 @@ impl Limits {
     /// Limits with every bucket full, shared through `redis` where there is one.
     ///
     /// # Errors
-    /// [`SettingsError`] names every figure that cannot be held to.
+    /// [`Problems`] names every figure that cannot be held to.
     pub fn new(
         settings: &Settings,
         overrides: &[(ClientId, ClientSettings)],
         redis: Option<Redis>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, Problems> {
         let quotas = settings::check(settings, overrides)?;
         let fresh = |quota, _: Place<'_>| Arc::new(Buckets::new(quota, settings.max_keys, &clock));
         let fleet =
@@ -107,12 +108,12 @@ impl Limits {
     /// The limits of a changed configuration. Who was over a limit that has not changed still is.
     ///
     /// # Errors
-    /// [`SettingsError`] names every figure that cannot be held to.
+    /// [`Problems`] names every figure that cannot be held to.
     pub fn renewed(
         &self,
         settings: &Settings,
         overrides: &[(ClientId, ClientSettings)],
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, Problems> {
         let quotas = settings::check(settings, overrides)?;
         let max = settings.max_keys;
         let kept = |quota, place: Place<'_>| {

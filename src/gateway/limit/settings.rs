@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::ClientId;
+use crate::problem::{Code, KeyPath, Problem, Problems};
 use crate::units::Period;
 
 /// Above this a figure is a slip of the pen: no process answers that often, and no bucket of that
@@ -53,15 +54,17 @@ impl Rate {
         Self { per_second: None, per_minute: Some(count), burst: Some(burst) }
     }
 
-    fn quota(self) -> Result<Quota, String> {
+    fn quota(self) -> Result<Quota, (Code, String)> {
         let (count, unit) = match (self.per_second, self.per_minute) {
             (Some(count), None) => (count, "per_second"),
             (None, Some(count)) => (count, "per_minute"),
             (None, None) => {
-                return Err("says no rate; write per_second or per_minute".to_owned());
+                let why = "says no rate; write per_second or per_minute";
+                return Err((Code::MissingKey, why.to_owned()));
             }
             (Some(_), Some(_)) => {
-                return Err("has both per_second and per_minute; write one of them".to_owned());
+                let why = "has both per_second and per_minute; write one of them";
+                return Err((Code::Conflict, why.to_owned()));
             }
         };
         let rate = figure(unit, count)?;
@@ -75,9 +78,9 @@ impl Rate {
     }
 }
 
-fn figure(name: &str, value: u32) -> Result<NonZeroU32, String> {
+fn figure(name: &str, value: u32) -> Result<NonZeroU32, (Code, String)> {
     let in_range = NonZeroU32::new(value).filter(|figure| figure.get() <= MOST);
-    in_range.ok_or_else(|| format!("has {name} = {value}; write 1 to {MOST}"))
+    in_range.ok_or_else(|| (Code::OutOfRange, format!("has {name} = {value}; write 1 to {MOST}")))
 }
 
 /// `[limits]`.
@@ -143,20 +146,6 @@ pub struct ClientSettings {
     pub client_service: Option<Rate>,
 }
 
-/// Limits that cannot be held to; every problem, one sentence each.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct SettingsError {
-    problems: Vec<String>,
-}
-
-impl SettingsError {
-    /// One sentence for each problem, naming the key and what to write.
-    pub fn problems(&self) -> &[String] {
-        &self.problems
-    }
-}
-
 /// [`Settings`] that can be held to.
 #[derive(Debug)]
 pub(crate) struct Quotas {
@@ -180,37 +169,42 @@ pub(crate) struct Override {
 pub(crate) fn check(
     settings: &Settings,
     overrides: &[(ClientId, ClientSettings)],
-) -> Result<Quotas, SettingsError> {
+) -> Result<Quotas, Problems> {
     let mut problems = Vec::new();
-    let mut quota = |name: &str, rate: Rate| {
-        rate.quota().unwrap_or_else(|why| {
-            problems.push(format!("{name} {why}"));
+    let mut quota = |at: KeyPath, rate: Rate| {
+        rate.quota().unwrap_or_else(|(code, why)| {
+            problems.push(Problem::error(code, at, why));
             // Stands in for the figure until the problems are handed back below.
             Quota::per_second(NonZeroU32::MIN)
         })
     };
     let quotas = Quotas {
-        address: quota("limits.address", settings.address),
-        failing_address: quota("limits.failing_address", settings.failing_address),
-        open_address: quota("limits.open_address", settings.open_address),
-        client: quota("limits.client", settings.client),
-        client_service: quota("limits.client_service", settings.client_service),
+        address: quota(KeyPath::of("limits.address"), settings.address),
+        failing_address: quota(KeyPath::of("limits.failing_address"), settings.failing_address),
+        open_address: quota(KeyPath::of("limits.open_address"), settings.open_address),
+        client: quota(KeyPath::of("limits.client"), settings.client),
+        client_service: quota(KeyPath::of("limits.client_service"), settings.client_service),
         overrides: overrides
             .iter()
-            .map(|(client, own)| Override {
-                client: client.clone(),
-                all: own.client.map(|rate| quota(&format!("client {client}: limit.client"), rate)),
-                service: own
-                    .client_service
-                    .map(|rate| quota(&format!("client {client}: limit.client_service"), rate)),
+            .map(|(client, own)| {
+                let at = KeyPath::of("client").entry(client).key("limit");
+                Override {
+                    client: client.clone(),
+                    all: own.client.map(|rate| quota(at.clone().key("client"), rate)),
+                    service: own
+                        .client_service
+                        .map(|rate| quota(at.clone().key("client_service"), rate)),
+                }
             })
             .collect(),
     };
     if settings.max_keys == 0 {
-        problems.push("limits.max_keys is 0; write at least 1, such as 100000".to_owned());
+        let why = "limits.max_keys is 0; write at least 1, such as 100000";
+        problems.push(Problem::said(Code::OutOfRange, why));
     }
     if settings.shared_timeout.get().is_zero() {
-        problems.push("limits.shared_timeout is 0; write at least 1ms, such as 50ms".to_owned());
+        let why = "limits.shared_timeout is 0; write at least \"1ms\", such as \"50ms\"";
+        problems.push(Problem::said(Code::OutOfRange, why));
     }
-    if problems.is_empty() { Ok(quotas) } else { Err(SettingsError { problems }) }
+    if problems.is_empty() { Ok(quotas) } else { Err(Problems(problems)) }
 }

@@ -361,16 +361,16 @@ fn figures_that_cannot_be_held_to_are_all_named() {
     let own = ClientSettings { client: Some(Rate::per_second(2_000_000, 1)), client_service: None };
     let error = settings::check(&settings, &[(client("x"), own)]).unwrap_err();
     assert_eq!(
-        error.problems(),
+        error.0.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "limits.address has per_second = 0; write 1 to 1000000",
-            "limits.failing_address has burst = 0; write 1 to 1000000",
-            "limits.open_address has burst = 4294967295; write 1 to 1000000",
-            "limits.client says no rate; write per_second or per_minute",
-            "limits.client_service has both per_second and per_minute; write one of them",
-            "client x: limit.client has per_second = 2000000; write 1 to 1000000",
-            "limits.max_keys is 0; write at least 1, such as 100000",
-            "limits.shared_timeout is 0; write at least 1ms, such as 50ms",
+            "limits.address: has per_second = 0; write 1 to 1000000",
+            "limits.failing_address: has burst = 0; write 1 to 1000000",
+            "limits.open_address: has burst = 4294967295; write 1 to 1000000",
+            "limits.client: says no rate; write per_second or per_minute",
+            "limits.client_service: has both per_second and per_minute; write one of them",
+            "client[\"x\"].limit.client: has per_second = 2000000; write 1 to 1000000",
+            "limits.max_keys: is 0; write at least 1, such as 100000",
+            "limits.shared_timeout: is 0; write at least \"1ms\", such as \"50ms\"",
         ]
     );
 }

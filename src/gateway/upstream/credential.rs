@@ -22,6 +22,7 @@ use crate::gateway::upstream::error::UpstreamError;
 use crate::gateway::upstream::identity::Identity;
 use crate::gateway::upstream::settings::Authorization;
 use crate::gateway::upstream::settings::Settings;
+use crate::problem::{Code, Problem};
 
 /// How long a reissued token is good for: long enough for clocks that differ, too short to keep.
 const REISSUED_LIFETIME: Duration = Duration::from_secs(60);
@@ -110,21 +111,21 @@ impl Credential {
     pub(crate) fn new(
         settings: &Settings,
         signer: Option<&Arc<dyn Signer>>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Problem> {
         let file = settings.secret_file.as_deref();
         match (settings.authorization, file) {
             (Authorization::Strip, _) => Ok(Self::Strip),
             (Authorization::Forward, _) => Ok(Self::Forward),
             (Authorization::Reissue, _) => {
                 signer.map(Arc::clone).map(Self::Reissue).ok_or_else(|| {
-                    "authorization = \"reissue\" needs a key of the gateway's to sign with"
-                        .to_owned()
+                    let why = "authorization needs a key of the gateway's to sign with; name keyring.file";
+                    Problem::said(Code::Conflict, why)
                 })
             }
             (Authorization::Basic, Some(file)) => secret(file, Secret::basic),
             (Authorization::Bearer, Some(file)) => secret(file, Secret::bearer),
             (Authorization::Basic | Authorization::Bearer, None) => {
-                Err("secret_file is missing".to_owned())
+                Err(Problem::said(Code::MissingKey, "secret_file is missing"))
             }
         }
     }
@@ -190,13 +191,15 @@ impl Issue<'_> {
 fn secret(
     file: &Path,
     read: fn(&str) -> Result<Secret, &'static str>,
-) -> Result<Credential, String> {
-    let wrong = |why: &str| format!("secret_file {} {why}", file.display());
+) -> Result<Credential, Problem> {
+    let of = |code, why: &str| Problem::said(code, format!("secret_file {} {why}", file.display()));
+    let wrong = |why: &str| of(Code::FileContent, why);
     let contents = std::fs::read(file)
         .map(Zeroizing::new)
-        .map_err(|e| wrong(&format!("cannot be read: {e}")))?;
+        .map_err(|e| of(Code::FileUnreadable, &format!("cannot be read: {e}")))?;
     if writable_by_others(file) {
-        return Err(wrong("can be written by everybody; take that right away (chmod o-w)"));
+        let why = "can be written by everybody; take that right away (chmod o-w)";
+        return Err(of(Code::FilePermissions, why));
     }
     let text = std::str::from_utf8(&contents).map_err(|_| wrong("is not text"))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
@@ -240,7 +243,7 @@ mod tests {
             secret_file: Some(file),
             ..Settings::new(UpstreamId::new("u").unwrap(), url)
         };
-        let credential = Credential::new(&settings, None)?;
+        let credential = Credential::new(&settings, None).map_err(|e| e.to_string())?;
         assert_eq!(format!("{credential:?}"), "Fixed(Secret(..))");
         let Credential::Fixed(Secret(value)) = credential else { panic!("not fixed") };
         Ok(String::from_utf8(value.to_vec()).unwrap())

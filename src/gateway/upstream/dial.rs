@@ -22,6 +22,7 @@ use tower_service::Service;
 
 use crate::gateway::upstream::settings::Settings;
 use crate::outbound::roots;
+use crate::problem::{Code, Problem};
 
 /// Why there is no connection. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +44,7 @@ pub(crate) struct Dial {
 
 impl Dial {
     /// Reads certificates and keys. The settings have been found sound.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, String> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Problem> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -59,25 +60,30 @@ impl Dial {
     }
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, String> {
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Problem> {
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|e| format!("no TLS is available: {e}"))
+        .map_err(|e| {
+            Problem::said(Code::Outside, format!("url cannot be called, there is no TLS: {e}"))
+        })
 }
 
 /// For http: a configuration that trusts nobody, since none is ever used.
-fn no_tls() -> Result<ClientConfig, String> {
+fn no_tls() -> Result<ClientConfig, Problem> {
     Ok(builder()?.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
-fn tls(settings: &Settings) -> Result<ClientConfig, String> {
-    let roots = roots::load(settings.ca_file.as_deref()).map_err(|e| format!("ca_file: {e}"))?;
+fn tls(settings: &Settings) -> Result<ClientConfig, Problem> {
+    let roots = roots::load(settings.ca_file.as_deref())
+        .map_err(|e| Problem::said(Code::FileContent, format!("ca_file {e}")))?;
     let trusting = builder()?.with_root_certificates(roots);
     let files = (&settings.client_certificate_file, &settings.client_key_file);
     let mut config = if let (Some(chain), Some(key)) = files {
         let (chain, private) = (certificates(chain)?, private_key(key)?);
         trusting.with_client_auth_cert(chain, private).map_err(|e| {
-            format!("client_certificate_file and client_key_file do not fit together: {e}")
+            let why =
+                format!("client_key_file does not fit together with client_certificate_file: {e}");
+            Problem::said(Code::CertificateKey, why)
         })?
     } else {
         trusting.with_no_client_auth()
@@ -88,17 +94,21 @@ fn tls(settings: &Settings) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |why: String| format!("client_certificate_file {}: {why}", file.display());
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let wrong = |why: String| {
+        let why = format!("client_certificate_file {}: {why}", file.display());
+        Problem::said(Code::FileContent, why)
+    };
     let chain = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| wrong(e.to_string()))?;
     if chain.is_empty() { Err(wrong("holds no certificate".to_owned())) } else { Ok(chain) }
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(file)
-        .map_err(|e| format!("client_key_file {}: {e}", file.display()))
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
+    PrivateKeyDer::from_pem_file(file).map_err(|e| {
+        Problem::said(Code::FileContent, format!("client_key_file {}: {e}", file.display()))
+    })
 }
 
 impl Service<Uri> for Dial {

@@ -20,6 +20,7 @@ use crate::gateway::upstream::answer::{Measure, judge};
 use crate::gateway::upstream::dial::{Dial, DialError};
 use crate::gateway::upstream::error::{Stage, UpstreamError};
 use crate::gateway::upstream::settings::Settings;
+use crate::problem::Problem;
 
 /// A header block beyond this is no CDS service's.
 const LARGEST_HEADER: usize = 64 * 1024;
@@ -53,7 +54,7 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// None is opened yet. Reads certificates and keys; a problem is a sentence.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, String> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Problem> {
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())

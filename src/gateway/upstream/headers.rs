@@ -10,6 +10,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::problem::{Code, KeyPath, Problem};
+
 /// Whether a field may be there more than once.
 #[derive(Clone, Copy)]
 enum Times {
@@ -81,20 +83,26 @@ pub(crate) struct Extra(Vec<HeaderName>);
 
 impl Extra {
     /// Reads the names; every problem is a sentence.
-    pub(crate) fn new(names: &[String]) -> Result<Self, Vec<String>> {
+    pub(crate) fn new(names: &[String]) -> Result<Self, Vec<Problem>> {
         let (mut good, mut problems) = (Vec::new(), Vec::new());
-        for text in names {
+        for (index, text) in names.iter().enumerate() {
+            let at = KeyPath::of("request_headers").index(index);
             // Many servers take `_` for `-`: judge it the way the most careless would.
             let dashed = text.to_ascii_lowercase().replace('_', "-");
             let reserved = NEVER.contains(&dashed.as_str())
                 || NEVER_PREFIXES.iter().any(|prefix| dashed.starts_with(prefix));
             match HeaderName::try_from(text.as_str()) {
-                Ok(_) if reserved => problems.push(format!(
-                    "request_headers has {text:?}, which the gateway writes itself or never passes on"
+                Ok(_) if reserved => problems.push(Problem::error(
+                    Code::Conflict,
+                    at,
+                    format!(
+                        "{text:?} is written by the gateway itself or never passed on; remove it"
+                    ),
                 )),
                 Ok(name) => good.push(name),
                 Err(_) => {
-                    problems.push(format!("request_headers has {text:?}, which is no header name"));
+                    let why = format!("{text:?} is no header name; write one such as \"X-Site\"");
+                    problems.push(Problem::error(Code::BadValue, at, why));
                 }
             }
         }

@@ -38,7 +38,7 @@ pub use crate::gateway::upstream::error::{Stage, Unsigned, UpstreamError};
 pub use crate::gateway::upstream::identity::Identity;
 pub use crate::gateway::upstream::metrics::Metrics;
 pub use crate::gateway::upstream::settings::{
-    Authorization, Breaker, Dialled, Health, Settings, SettingsError, UpstreamErrors,
+    Authorization, Breaker, Dialled, Health, Settings, UpstreamErrors,
 };
 pub use crate::gateway::upstream::status::{AddressState, AddressStatus, UpstreamStatus};
 pub use crate::gateway::upstream::target::Way;
@@ -51,6 +51,7 @@ use crate::gateway::upstream::identity::Front;
 use crate::gateway::upstream::metrics::{Gauges, Outcome};
 use crate::gateway::upstream::places::Places;
 use crate::gateway::upstream::target::{Target, Targets};
+use crate::problem::{Code, KeyPath, Problem, Problems};
 
 /// One call to an upstream, on behalf of somebody who may make it.
 #[derive(Clone, Debug)]
@@ -94,7 +95,7 @@ impl Upstreams {
     /// `signer` is needed where an upstream has `authorization = "reissue"`.
     ///
     /// # Errors
-    /// [`SettingsError`] names every problem of every upstream.
+    /// [`Problems`] names every problem of every upstream.
     pub fn new(
         settings: &[Settings],
         public_url: &Url,
@@ -102,12 +103,14 @@ impl Upstreams {
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
         metrics: &Metrics,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, Problems> {
         let Some(front) = Front::new(public_url).map(Arc::new) else {
-            return Err(SettingsError::new(vec!["public_url has no host".to_owned()]));
+            let why = "public_url has no host; write \"https://cds.example.org\"";
+            return Err(Problems(vec![Problem::said(Code::BadValue, why)]));
         };
         let (mut upstreams, mut problems) = (HashMap::new(), Vec::new());
-        for one in settings {
+        for (index, one) in settings.iter().enumerate() {
+            let at = KeyPath::of("upstream").index(index);
             let parts = Parts::read(one, signer);
             let upstream = parts.map(|parts| Upstream {
                 targets: parts.targets,
@@ -125,18 +128,19 @@ impl Upstreams {
             match upstream {
                 Ok(upstream) => {
                     if upstreams.insert(one.id.clone(), upstream).is_some() {
-                        problems.push(format!("upstream {}: there are two of this id", one.id));
+                        let why = "another upstream has this id; give each its own";
+                        problems.push(Problem::error(Code::Duplicate, at.key("id"), why));
                     }
                 }
                 Err(found) => {
-                    problems.extend(found.iter().map(|why| format!("upstream {}: {why}", one.id)));
+                    problems.extend(found.into_iter().map(|problem| problem.below(&at)));
                 }
             }
         }
         if problems.is_empty() {
             Ok(Self { upstreams, clock: Arc::clone(clock) })
         } else {
-            Err(SettingsError::new(problems))
+            Err(Problems(problems))
         }
     }
 
@@ -176,7 +180,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn read(settings: &Settings, signer: Option<&Arc<dyn Signer>>) -> Result<Self, Vec<String>> {
+    fn read(settings: &Settings, signer: Option<&Arc<dyn Signer>>) -> Result<Self, Vec<Problem>> {
         let mut problems = settings::problems(settings);
         if !problems.is_empty() {
             return Err(problems);

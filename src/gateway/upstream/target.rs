@@ -7,6 +7,7 @@ use url::Url;
 use crate::gateway::upstream::error::UpstreamError;
 use crate::gateway::upstream::settings::Settings;
 use crate::names::ServiceId;
+use crate::problem::{Code, Problem};
 
 /// What an upstream is called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,11 +117,11 @@ pub(crate) struct Targets {
 
 impl Targets {
     /// Reads the paths; every problem is a sentence.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, Vec<String>> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut read = |name: &str, path: &str, ids: usize, uuids: usize| {
             template(&settings.url, path, ids, uuids).unwrap_or_else(|why| {
-                problems.push(format!("{name} = {path:?} {why}"));
+                problems.push(Problem::said(Code::BadValue, format!("{name} {why}")));
                 Template(Vec::new())
             })
         };
@@ -298,7 +299,7 @@ mod tests {
             let settings = Settings { service_path: path.to_owned(), ..settings(url) };
             let problems = Targets::new(&settings).unwrap_err();
             assert_eq!(problems.len(), 1, "{path}: {problems:?}");
-            assert!(problems[0].contains(why), "{path}: {problems:?}");
+            assert!(problems[0].to_string().contains(why), "{path}: {problems:?}");
         }
         let settings = Settings {
             discovery_path: "/{id}".to_owned(),

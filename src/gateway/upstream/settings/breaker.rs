@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::problem::{Code, Problem};
 use crate::units::Period;
 
 /// `[upstream.breaker]`: an address that fails is left alone, so that nobody waits for it, and tried
@@ -52,28 +53,40 @@ const LONGEST: Period = Period::secs(600);
 
 impl Breaker {
     /// What is wrong with it, a sentence each.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
         if let Some(other) = self.statuses.iter().find(|status| !(500..600).contains(*status)) {
-            found.push(format!(
-                "breaker.statuses has {other}; only 500 to 599 say that the service failed"
+            found.push(Problem::said(
+                Code::OutOfRange,
+                format!(
+                    "breaker.statuses has {other}; only 500 to 599 say that the service failed"
+                ),
             ));
         }
         if self.failure_percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
-            found.push("breaker.failure_percent is out of range; write 1 to 100".to_owned());
+            found.push(Problem::said(
+                Code::OutOfRange,
+                "breaker.failure_percent is out of range; write 1 to 100",
+            ));
         }
         if self.min_calls == 0 {
-            found.push("breaker.min_calls is 0; write 1 or more".to_owned());
+            found.push(Problem::said(Code::OutOfRange, "breaker.min_calls is 0; write 1 or more"));
         }
         for (name, period) in
             [("window", self.window), ("pause", self.pause), ("max_pause", self.max_pause)]
         {
             if !(SHORTEST..=LONGEST).contains(&period) {
-                found.push(format!("breaker.{name} is out of range; write \"10ms\" to \"10m\""));
+                found.push(Problem::said(
+                    Code::OutOfRange,
+                    format!("breaker.{name} is out of range; write \"10ms\" to \"10m\""),
+                ));
             }
         }
         if self.pause > self.max_pause {
-            found.push("breaker.pause is longer than breaker.max_pause".to_owned());
+            found.push(Problem::said(
+                Code::OutOfRange,
+                "breaker.pause is longer than breaker.max_pause; write less than that",
+            ));
         }
         found
     }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::problem::{Code, Problem};
 use crate::units::Period;
 
 /// `upstream.health`: each address is asked again and again, and gets no calls while it does not answer
@@ -50,27 +51,42 @@ const SHORTEST: Period = Period::millis(10);
 
 impl Health {
     /// What is wrong with it, a sentence each.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
-        let mut require = |holds: bool, sentence: &str| {
+        let mut require = |holds: bool, code, sentence: &str| {
             if !holds {
-                found.push(sentence.to_owned());
+                found.push(Problem::said(code, sentence));
             }
         };
         let target = self.path.parse::<http::uri::PathAndQuery>();
         require(
             self.path.starts_with('/') && target.is_ok_and(|it| it.as_str() == self.path),
+            Code::BadValue,
             "health.path is no path; write \"/healthz\"",
         );
-        require(self.interval >= SHORTEST, "health.interval is too short; write \"5s\"");
+        require(
+            self.interval >= SHORTEST,
+            Code::OutOfRange,
+            "health.interval is too short; write \"5s\"",
+        );
         require(
             (SHORTEST..=Period::secs(60)).contains(&self.timeout),
+            Code::OutOfRange,
             "health.timeout is out of range; write \"1s\"",
         );
-        require(self.healthy_after > 0, "health.healthy_after is 0; write 1 or more");
-        require(self.unhealthy_after > 0, "health.unhealthy_after is 0; write 1 or more");
+        require(
+            self.healthy_after > 0,
+            Code::OutOfRange,
+            "health.healthy_after is 0; write 1 or more",
+        );
+        require(
+            self.unhealthy_after > 0,
+            Code::OutOfRange,
+            "health.unhealthy_after is 0; write 1 or more",
+        );
         require(
             self.statuses.iter().all(|status| (200..600).contains(status)),
+            Code::OutOfRange,
             "health.statuses has what is no status of an answer; write [200, 204]",
         );
         found

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::names::UpstreamId;
+use crate::problem::{Code, Problem};
 use crate::units::ByteSize;
 use crate::units::Period;
 
@@ -233,23 +234,6 @@ mod defaults {
     }
 }
 
-/// Upstreams that cannot be called as configured; every problem, one sentence each.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct SettingsError(Vec<String>);
-
-impl SettingsError {
-    /// At least one problem.
-    pub(crate) const fn new(problems: Vec<String>) -> Self {
-        Self(problems)
-    }
-
-    /// One sentence for each problem, naming the upstream, the key and what to write.
-    pub fn problems(&self) -> &[String] {
-        &self.0
-    }
-}
-
 /// A delivery's lease, which must outlast any call, is twice this.
 const LONGEST_RESPONSE: Period = Period::secs(60);
 
@@ -262,40 +246,50 @@ pub(crate) const MOST_ADDRESSES: usize = 32;
 const SHORTEST_RESOLVE: Period = Period::millis(100);
 
 /// What is wrong with the settings by themselves, without looking at files.
-pub(crate) fn problems(settings: &Settings) -> Vec<String> {
+pub(crate) fn problems(settings: &Settings) -> Vec<Problem> {
     let mut found = Vec::new();
-    let mut require = |holds: bool, sentence: &str| {
+    let mut require = |holds: bool, code, sentence: &str| {
         if !holds {
-            found.push(sentence.to_owned());
+            found.push(Problem::said(code, sentence));
         }
     };
     let url = &settings.url;
     let https = url.scheme() == "https";
     require(
         (https || url.scheme() == "http") && url.has_host(),
+        Code::BadValue,
         "url is neither http nor https; write \"https://cds.example.org\"",
     );
     require(
         url.username().is_empty() && url.password().is_none(),
+        Code::BadValue,
         "url holds a user or password; write authorization = \"basic\" and a secret_file",
     );
-    require(url.fragment().is_none(), "url has a fragment, which is never sent; leave it out");
+    require(
+        url.fragment().is_none(),
+        Code::BadValue,
+        "url has a fragment, which is never sent; leave it out",
+    );
     require(
         url.query().is_none_or(|query| query.ends_with('=')),
+        Code::BadValue,
         "url has a query that does not end in \"=\", so that no path can be put behind it; write a \
          fixed query at the end of each path instead",
     );
     require(
         https || settings.ca_file.is_none(),
+        Code::Conflict,
         "ca_file is of use for https only; leave it out or change url",
     );
     require(
         https || settings.client_certificate_file.is_none(),
+        Code::Conflict,
         "client_certificate_file is of use for https only; leave it out or change url",
     );
     require(
         settings.client_certificate_file.is_some() == settings.client_key_file.is_some(),
-        "client_certificate_file and client_key_file go together; set both or none",
+        Code::Conflict,
+        "client_key_file goes with client_certificate_file; set both or none",
     );
     let wants_secret = match settings.authorization {
         Authorization::Basic | Authorization::Bearer => true,
@@ -303,44 +297,60 @@ pub(crate) fn problems(settings: &Settings) -> Vec<String> {
     };
     require(
         wants_secret == settings.secret_file.is_some(),
+        Code::Conflict,
         "secret_file goes with authorization = \"basic\" or \"bearer\", and only with these",
     );
     require(
         (1..=MOST_AT_ONCE).contains(&settings.max_concurrent),
+        Code::OutOfRange,
         "max_concurrent is out of range; write 1 to 1000000",
     );
-    require(settings.max_queued <= MOST_AT_ONCE, "max_queued is out of range; write 0 to 1000000");
-    require(settings.max_answer.bytes() > 0, "max_answer is 0; write \"4MiB\"");
+    require(
+        settings.max_queued <= MOST_AT_ONCE,
+        Code::OutOfRange,
+        "max_queued is out of range; write 0 to 1000000",
+    );
+    require(settings.max_answer.bytes() > 0, Code::OutOfRange, "max_answer is 0; write \"4MiB\"");
     for (name, period) in [
         ("connect_timeout", settings.connect_timeout),
         ("response_timeout", settings.response_timeout),
         ("idle_timeout", settings.idle_timeout),
     ] {
-        require(!period.get().is_zero(), &format!("{name} is 0; write \"1s\" or more"));
+        require(
+            !period.get().is_zero(),
+            Code::OutOfRange,
+            &format!("{name} is 0; write \"1s\" or more"),
+        );
     }
     require(
         settings.response_timeout <= LONGEST_RESPONSE,
-        "response_timeout is longer than a minute; no EHR waits that long",
+        Code::OutOfRange,
+        "response_timeout is longer than a minute, and no EHR waits that long; write \"1m\" or less",
     );
     require(
         settings.connect_timeout <= settings.response_timeout,
-        "connect_timeout is longer than response_timeout, which includes it",
+        Code::Conflict,
+        "connect_timeout is longer than response_timeout, which includes it; write less than that",
     );
     require(
         settings.slow_start <= Period::secs(600),
+        Code::OutOfRange,
         "slow_start is longer than ten minutes; write \"10s\"",
     );
     require(
         settings.resolve_every >= SHORTEST_RESOLVE,
+        Code::OutOfRange,
         "resolve_every is too short; write \"10s\"",
     );
     require(
         settings.addresses.len() <= MOST_ADDRESSES,
+        Code::OutOfRange,
         "addresses are more than 32; name a load balancer instead",
     );
     let mut seen = HashSet::new();
     require(
         settings.addresses.iter().all(|address| seen.insert(address)),
+        Code::Duplicate,
         "addresses has one twice; leave it out once",
     );
     found.extend(settings.breaker.problems());
@@ -360,7 +370,7 @@ mod tests {
     fn an_id_and_a_url_are_enough() {
         let url = Url::parse("https://cds.example.org").unwrap();
         assert_eq!(minimal(), Settings::new(UpstreamId::new("a").unwrap(), url));
-        assert_eq!(problems(&minimal()), [] as [&str; 0]);
+        assert_eq!(problems(&minimal()), []);
         let printed = toml::to_string(&minimal()).unwrap();
         assert_eq!(toml::from_str::<Settings>(&printed).unwrap(), minimal());
         for wrong in [
@@ -377,7 +387,7 @@ mod tests {
         Dialled::try_from(format!("10.0.0.1:{port}")).unwrap()
     }
 
-    fn health(text: &str) -> Vec<String> {
+    fn health(text: &str) -> Vec<Problem> {
         problems(&Settings { health: Some(toml::from_str(text).unwrap()), ..minimal() })
     }
 
@@ -396,7 +406,7 @@ mod tests {
             (url("https://:p@x/"), "url holds a user"),
             (url("https://x/#f"), "url has a fragment"),
             (url("https://x/?a=1"), "url has a query"),
-            (with(|s| s.client_key_file = Some("k".into())), "client_certificate_file and"),
+            (with(|s| s.client_key_file = Some("k".into())), "client_key_file goes with"),
             (with(|s| s.authorization = Authorization::Basic), "secret_file goes with"),
             (with(|s| s.secret_file = Some("s".into())), "secret_file goes with"),
             (with(|s| s.max_concurrent = 0), "max_concurrent"),
@@ -421,11 +431,11 @@ mod tests {
             (health("path = \"/\"\nhealthy_after = 0"), "health.healthy_after"),
             (health("path = \"/\"\nunhealthy_after = 0"), "health.unhealthy_after"),
             (health("path = \"/\"\nstatuses = [100]"), "health.statuses"),
-            (health("path = \"/?deep=1\"").into_iter().chain(["none".into()]).collect(), "none"),
         ];
         for (found, expected) in table {
             assert_eq!(found.len(), 1, "{expected}: {found:?}");
-            assert!(found[0].starts_with(expected), "{expected}: {found:?}");
+            let told = found[0].to_string().replacen(": ", " ", 1);
+            assert!(told.starts_with(expected), "{expected}: {told}");
         }
         let plain = Settings {
             url: Url::parse("http://x/").unwrap(),
@@ -435,6 +445,7 @@ mod tests {
             ..minimal()
         };
         assert_eq!(problems(&plain).len(), 2);
+        assert_eq!(health("path = \"/?deep=1\""), []);
         assert!(url("https://x/?a=1&b=").is_empty());
     }
 }
