@@ -1,7 +1,7 @@
 //! The program's commands.
 
-mod drain;
 mod exit;
+mod drain;
 mod keys;
 
 use std::io::{self, Write};
