@@ -24,6 +24,7 @@ pub mod gateway;
 // -- the doors -----------------------------------------------------------------------------------
 pub mod doors;
 pub mod health;
+pub mod bypass;
 // -- assembly ------------------------------------------------------------------------------------
 pub mod config;
 pub mod app;

@@ -5,6 +5,7 @@ mod state;
 mod lasting;
 mod generation;
 mod live;
+mod bypass;
 mod upkeep;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::ambient::outside;
+use crate::app::bypass::bypass_check;
 use crate::app::generation::{Steps, upstreams};
 use crate::app::lasting::{Lasting, Metrics};
 use crate::app::state::{
@@ -24,6 +26,7 @@ use crate::app::state::{
     tell_of_key_file,
 };
 use crate::app::upkeep::{leave, tend, watch};
+use crate::bypass::{BypassCheck, Standings};
 use crate::config::Config;
 use crate::doors::{Doors, Drained};
 use crate::gateway::Gateway;
@@ -59,6 +62,7 @@ pub struct App {
     replicas: Option<Replicas>,
     fullness: Fullness,
     arrivals: Option<Receiver<()>>,
+    bypass: BypassCheck,
 }
 
 impl App {
@@ -135,6 +139,8 @@ impl App {
         let arrivals = redis.as_ref().map(Redis::arrivals);
         let lasting = Lasting::new(&config, ambient, metrics, store, keyring)?;
         let live = Live::new(Generation::new(config, steps, &lasting)?);
+        let own = vec![doors.local_addr(), health.local_addr()];
+        let bypass = bypass_check(&live, own, Arc::clone(&lasting.ambient.clock), &mut registry);
         let readiness = readiness(&live);
         Ok(Self {
             live,
@@ -147,6 +153,7 @@ impl App {
             replicas,
             fullness,
             arrivals,
+            bypass,
         })
     }
 
@@ -163,6 +170,11 @@ impl App {
     /// The generation at work, now and after each reload.
     pub fn live(&self) -> Live {
         self.live.clone()
+    }
+
+    /// Which services can be reached past the gateway, as was found out last.
+    pub fn bypass(&self) -> Standings {
+        self.bypass.standings()
     }
 
     /// The ways through without the doors: for embedding behind another server, and for measuring. Keys
@@ -188,6 +200,7 @@ impl App {
             stop.clone(),
         ));
         tasks.spawn(tend(live.clone(), Arc::clone(clock), stop.clone()));
+        tasks.spawn(self.bypass.run(self.readiness.clone(), stop.clone()));
         if let Some(key_file) = self.key_file {
             let tell = tell_of_key_file(self.readiness.clone());
             tasks.spawn(key_file.run(tell, stop.clone()));

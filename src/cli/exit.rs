@@ -3,8 +3,12 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
 
 use crate::config::{Config, ConfigError};
+use crate::units::Period;
 
 // sysexits.h
 pub(crate) const EX_USAGE: u8 = 64;
@@ -25,4 +29,20 @@ pub(crate) fn load(path: &Path) -> Result<Config, ExitCode> {
         complain(format_args!("{}:\n{error}", path.display()));
         ExitCode::from(EX_CONFIG)
     })
+}
+
+/// A length of time, as the configuration file has it.
+pub(crate) fn period(text: &str) -> Result<Duration, String> {
+    Period::try_from(text.to_owned()).map(Period::get)
+}
+
+/// Runs `work` to its end.
+pub(crate) fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match Runtime::new() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            complain(format_args!("no runtime: {error}"));
+            ExitCode::from(EX_SOFTWARE)
+        }
+    }
 }

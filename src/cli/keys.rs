@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::app::longest_life;
 use crate::cli::exit::{
-    DEFAULT_CONFIG, EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_USAGE, complain, load,
+    DEFAULT_CONFIG, EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_USAGE, complain, load, period,
 };
 use crate::clock::{SystemClock, UnixTime};
 use crate::entropy::SystemEntropy;
@@ -133,10 +133,6 @@ struct Kind {
 enum Format {
     Table,
     Json,
-}
-
-fn period(text: &str) -> Result<Duration, String> {
-    Period::try_from(text.to_owned()).map(Period::get)
 }
 
 /// A key file, and how long the configuration has things live, where there is one.

@@ -2,6 +2,7 @@
 
 mod exit;
 mod drain;
+mod healthcheck;
 mod keys;
 
 use std::io::{self, Write};
@@ -9,12 +10,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Ambient, App};
-use crate::cli::exit::{DEFAULT_CONFIG, EX_CONFIG, EX_SOFTWARE, EX_USAGE, complain, load};
+use crate::cli::exit::{
+    DEFAULT_CONFIG, EX_CONFIG, EX_SOFTWARE, EX_USAGE, complain, load, with_runtime,
+};
 use crate::config::Config;
 use crate::config::log::{Level, Log, LogFormat};
 use crate::demo;
@@ -48,6 +50,9 @@ enum Command {
     Drain(drain::Arguments),
     /// Look at the keys that seal links and ids and sign, and rotate them while the gateway serves.
     Keys(keys::Arguments),
+    /// Ask a gateway that serves whether it is ready: exit 0 or 1, and what is missing. For images without a
+    /// shell: HEALTHCHECK CMD ["/hookgate", "healthcheck"].
+    Healthcheck(healthcheck::Arguments),
     /// Show the whole story in one process: sample EHR, gateway, legacy service.
     Demo {
         /// Play the story and exit: 0 if everything came as promised, 1 if not.
@@ -80,6 +85,7 @@ pub fn main() -> ExitCode {
         }
         Command::Drain(arguments) => drain::run(&arguments),
         Command::Keys(arguments) => keys::run(arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Demo { once, port } => run_demo(once, port),
     }
 }
@@ -154,16 +160,6 @@ fn run_demo(once: bool, port: u16) -> ExitCode {
             }
         }
     })
-}
-
-fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    match Runtime::new() {
-        Ok(runtime) => runtime.block_on(work),
-        Err(error) => {
-            complain(format_args!("no runtime: {error}"));
-            ExitCode::from(EX_SOFTWARE)
-        }
-    }
 }
 
 fn install_log(log: &Log) {

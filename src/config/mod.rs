@@ -132,6 +132,24 @@ impl Config {
         Self::extract(&text, |figment| figment.merge(Env::prefixed(ENV_PREFIX).split("__")))
     }
 
+    /// Reads only `[health]` of `file` and the environment, whatever else may be wrong with them.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where there is no such file or it is no TOML, or where that table is wrong.
+    pub fn load_health(file: &Path) -> Result<health::Settings, ConfigError> {
+        const TABLE: &str = "health";
+        let text = fs::read_to_string(file).map_err(ConfigError::File)?;
+        sentence::check_grammar(&text).map_err(|wrong| ConfigError::Read(vec![wrong]))?;
+        let figment =
+            Figment::from(Toml::string(&text)).merge(Env::prefixed(ENV_PREFIX).split("__"));
+        match figment.find_value(TABLE) {
+            Err(_) => Ok(health::Settings::default()),
+            Ok(_) => figment
+                .extract_inner(TABLE)
+                .map_err(|error| ConfigError::Read(sentence::sentences(error, &text, ENV_PREFIX))),
+        }
+    }
+
     /// Reads a configuration from text, without the environment.
     ///
     /// # Errors

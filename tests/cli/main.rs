@@ -11,6 +11,7 @@
 mod check;
 mod demo;
 mod drain;
+mod healthcheck;
 mod home;
 mod keys;
 #[path = "../shared/port.rs"]

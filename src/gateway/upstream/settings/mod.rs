@@ -135,6 +135,11 @@ pub struct Settings {
     /// Speak HTTP/2: offered in the TLS handshake for https, taken for granted for http. Default false.
     #[serde(default)]
     pub http2: bool,
+    /// Where it is on this machine: look every few minutes whether its port answers on an address other
+    /// than loopback, so that whoever reaches that address needs no token. An answer is a warning. Default
+    /// true; turn it off where a firewall closes the port to everybody but the gateway.
+    #[serde(default = "defaults::bypass_check")]
+    pub bypass_check: bool,
     /// How its addresses are asked whether they are well. Default not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -171,6 +176,7 @@ impl Settings {
             max_answer: defaults::max_answer(),
             upstream_errors: UpstreamErrors::default(),
             http2: false,
+            bypass_check: defaults::bypass_check(),
             health: None,
             breaker: Breaker::default(),
         }
@@ -227,6 +233,10 @@ mod defaults {
 
     pub(super) const fn queue_timeout() -> Period {
         Period::millis(100)
+    }
+
+    pub(super) const fn bypass_check() -> bool {
+        true
     }
 
     pub(super) const fn max_answer() -> ByteSize {
