@@ -11,6 +11,7 @@ pub mod units;
 pub mod names;
 pub mod body;
 pub mod record;
+pub mod certificate;
 pub mod outbound;
 pub mod redis;
 pub mod store;
