@@ -19,6 +19,7 @@ pub mod keyring;
 pub mod json;
 pub mod readiness;
 pub mod replicas;
+pub mod client_certificate;
 pub mod peer;
 // -- the ways through ----------------------------------------------------------------------------
 pub mod gateway;

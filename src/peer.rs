@@ -1,11 +1,14 @@
 //! Whom a connection comes from, and whom to believe about it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::HeaderMap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::client_certificate::ClientCertificate;
 
 /// How the peer speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +20,7 @@ pub enum Protocol {
 }
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its address; an IPv4 address as such, also on a listener for both.
     pub address: SocketAddr,
@@ -25,6 +28,8 @@ pub struct Peer {
     pub protocol: Protocol,
     /// Whether what it says is encrypted on its way to this process.
     pub tls: bool,
+    /// The certificate that it showed, if any: its chain was verified, and was not revoked.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// The network that counts as one client in limits: IPv6 by its /64, of which a single host usually
@@ -91,7 +96,9 @@ impl TrustedProxies {
         }
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether the proxy at `address` is among them.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 

@@ -58,6 +58,7 @@ const PEER: Peer = Peer {
     address: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4711),
     protocol: Protocol::Http2,
     tls: true,
+    certificate: None,
 };
 
 /// The service, in threads of its own.

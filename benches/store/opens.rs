@@ -24,6 +24,7 @@ const PEER: Peer = Peer {
     address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4711),
     protocol: Protocol::Http2,
     tls: true,
+    certificate: None,
 };
 /// Links in one answer.
 const CARDS: u64 = 400;

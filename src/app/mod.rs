@@ -74,7 +74,7 @@ impl App {
         if let Err(error) = Steps::new(config, None, ambient, &metrics) {
             problems.extend(error.0.0);
         }
-        problems.extend(Doors::check(&config.listener).err().map(Problem::from));
+        problems.extend(Doors::check(&config.listener, &ambient.clock).err().map(Problem::from));
         problems.extend(state_problems(config));
         // A key of its own: checking must not make the key file.
         match Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref()) {
@@ -122,7 +122,9 @@ impl App {
         let metrics = Metrics::register(&mut registry, &ambient);
         let redis = open_redis(&config, &mut registry)?;
         let steps = Steps::new(&config, redis.as_ref(), &ambient, &metrics)?;
-        let doors = Doors::bind(&config.listener, &mut registry).await.map_err(outside)?;
+        let doors = Doors::bind(&config.listener, Arc::clone(&ambient.clock), &mut registry)
+            .await
+            .map_err(outside)?;
         let health = Health::bind(&config.health).await.map_err(outside)?;
         let store = Repeating::new(
             open(&config, redis.as_ref(), &ambient)?,

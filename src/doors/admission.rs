@@ -33,28 +33,41 @@ struct Places {
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Mutex<Places>>,
-    network: IpNet,
+    bounds: Bounds,
+    network: Option<IpNet>,
 }
 
 impl Admission {
-    /// A place for a connection from `address`.
+    /// A place for a connection, whoever it comes from.
     ///
     /// # Errors
     /// Why there is none. A refused connection is closed and not left to wait: waiting ones would fill
     /// the system's queue, and nobody in it can be told from a client that will be served.
-    pub(crate) fn admit(&self, address: IpAddr, bounds: Bounds) -> Result<Place, Closed> {
-        let network = peer::network(address);
+    pub(crate) fn admit(&self, bounds: Bounds) -> Result<Place, Closed> {
         let mut places = lock(&self.places);
         if places.all >= bounds.all {
             return Err(Closed::Full);
         }
+        places.all = places.all.saturating_add(1);
+        Ok(Place { places: Arc::clone(&self.places), bounds, network: None })
+    }
+}
+
+impl Place {
+    /// Counts it as one of `address`, once that is known.
+    ///
+    /// # Errors
+    /// [`Closed::AddressFull`]
+    pub(crate) fn belongs_to(&mut self, address: IpAddr) -> Result<(), Closed> {
+        let network = peer::network(address);
+        let mut places = lock(&self.places);
         let here = places.by_network.entry(network).or_default();
-        if *here >= bounds.per_address {
+        if *here >= self.bounds.per_address {
             return Err(Closed::AddressFull);
         }
         *here = here.saturating_add(1);
-        places.all = places.all.saturating_add(1);
-        Ok(Place { places: Arc::clone(&self.places), network })
+        self.network = Some(network);
+        Ok(())
     }
 }
 
@@ -62,10 +75,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut places = lock(&self.places);
         places.all = places.all.saturating_sub(1);
-        if let Some(here) = places.by_network.get_mut(&self.network) {
+        let Some(network) = self.network else { return };
+        if let Some(here) = places.by_network.get_mut(&network) {
             *here = here.saturating_sub(1);
             if *here == 0 {
-                places.by_network.remove(&self.network);
+                places.by_network.remove(&network);
             }
         }
     }
@@ -83,7 +97,10 @@ mod tests {
     #[test]
     fn counts_all_and_each_network_and_forgets_who_left() {
         let (admission, bounds) = (Admission::default(), Bounds { all: 3, per_address: 2 });
-        let admit = |address: &str| admission.admit(address.parse().unwrap(), bounds);
+        let admit = |address: &str| {
+            let mut place = admission.admit(bounds)?;
+            place.belongs_to(address.parse().unwrap()).map(|()| place)
+        };
         let first = admit("2001:db8::1").unwrap();
         let _second = admit("2001:db8::2").unwrap();
         assert_eq!(admit("2001:db8::3").unwrap_err(), Closed::AddressFull);
@@ -92,6 +109,7 @@ mod tests {
         drop(first);
         drop(admit("2001:db8::3").unwrap());
         drop(admit("::ffff:192.0.2.1").unwrap());
+        drop(admission.admit(bounds).unwrap());
         assert_eq!(lock(&admission.places).all, 2);
         assert_eq!(lock(&admission.places).by_network.len(), 2);
     }

@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+
+use crate::clock::Clock;
 
 /// HTTP/2's name in ALPN (RFC 9113 section 3.2).
 pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
@@ -41,8 +46,19 @@ pub enum CertificateError {
     Tls(rustls::Error),
 }
 
-/// TLS 1.2 and 1.3 with the certificate and key in these files. No early data: a replayed link or
-/// token must not get as far as the gateway.
+/// The time for rustls.
+#[derive(Debug)]
+struct Now(Arc<dyn Clock>);
+
+impl TimeProvider for Now {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = self.0.now().since(crate::clock::UnixTime::from_secs(0));
+        Some(UnixTime::since_unix_epoch(now))
+    }
+}
+
+/// TLS 1.2 and 1.3 with the certificate and key in these files, asking for client certificates where
+/// somebody verifies them. No early data: a replayed link or token must not get as far as the gateway.
 ///
 /// # Errors
 /// [`CertificateError`] where a file is unusable or the two do not belong together.
@@ -50,13 +66,24 @@ pub(crate) fn server_config(
     chain: &Path,
     key: &Path,
     http2: bool,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    clock: &Arc<dyn Clock>,
 ) -> Result<ServerConfig, CertificateError> {
-    let shown = SingleCertAndKey::from(load(chain, key)?);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let shown = Arc::new(SingleCertAndKey::from(load(chain, key)?));
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_details(provider, Arc::new(Now(Arc::clone(clock))))
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(CertificateError::Tls)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(shown));
+        .map_err(CertificateError::Tls)?;
+    let mut config = match clients {
+        None => builder.with_no_client_auth().with_cert_resolver(shown),
+        Some(verifier) => {
+            let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(shown);
+            // Who resumes shows no certificate again: a revoked one would go on. A ticketer there is not.
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config
+        }
+    };
     let offered: &[&[u8]] = if http2 { &[ALPN_HTTP2, ALPN_HTTP1] } else { &[ALPN_HTTP1] };
     config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
     Ok(config)
@@ -98,10 +125,12 @@ mod tests {
         let (other, empty) = (file("other", &other), file("empty", ""));
         let missing = dir.path().join("missing");
 
-        let config = server_config(&cert, &key, true).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
+        let server_config = |http2| server_config(&cert, &key, http2, None, &clock).unwrap();
+        let config = server_config(true);
         assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert_eq!(config.max_early_data_size, 0);
-        assert_eq!(server_config(&cert, &key, false).unwrap().alpn_protocols, [b"http/1.1"]);
+        assert_eq!(server_config(false).alpn_protocols, [b"http/1.1"]);
 
         let load = |chain: &Path, key: &Path| load(chain, key).unwrap_err();
         assert!(matches!(load(&cert, &other), CertificateError::Mismatch(_)));

@@ -63,6 +63,8 @@ pub(crate) struct Endings {
     pub(crate) drain: CancellationToken,
     /// Now.
     pub(crate) kill: CancellationToken,
+    /// The same as `drain`, because this connection's client is not believed any more.
+    pub(crate) distrusted: CancellationToken,
 }
 
 impl Rules {
@@ -108,7 +110,7 @@ impl Rules {
         let serve = {
             let exchanges = Arc::clone(&exchanges);
             service_fn(move |request| {
-                let answer = service.answer(request, peer, &exchanges);
+                let answer = service.answer(request, peer.clone(), &exchanges);
                 async move { Ok::<_, Infallible>(answer.await) }
             })
         };
@@ -124,6 +126,9 @@ impl Rules {
                 () = endings.kill.cancelled() => break None,
                 () = endings.drain.cancelled(), if leaving.is_none() => {
                     exchanges.leave(after(Instant::now(), FAREWELL), Closed::Drain);
+                }
+                () = endings.distrusted.cancelled(), if leaving.is_none() => {
+                    exchanges.leave(after(Instant::now(), FAREWELL), Closed::Distrusted);
                 }
                 () = age.as_mut(), if leaving.is_none() => {
                     exchanges.leave(after(Instant::now(), FAREWELL), Closed::Age);
@@ -166,7 +171,7 @@ impl Rules {
         let serve = {
             let exchanges = Arc::clone(&exchanges);
             service_fn(move |request| {
-                let answer = service.answer(request, peer, &exchanges);
+                let answer = service.answer(request, peer.clone(), &exchanges);
                 async move { Ok::<_, Infallible>(answer.await) }
             })
         };
@@ -179,7 +184,10 @@ impl Rules {
         // a preface that never comes.
         let mut drain = pin!(async {
             greeted.cancelled().await;
-            endings.drain.cancelled().await;
+            tokio::select! {
+                () = endings.drain.cancelled() => Closed::Drain,
+                () = endings.distrusted.cancelled() => Closed::Distrusted,
+            }
         });
         loop {
             tokio::select! {
@@ -191,8 +199,8 @@ impl Rules {
                     (_, Watch::Leaving(reason)) => reason,
                 },
                 () = endings.kill.cancelled() => return Closed::DrainTimeout,
-                () = drain.as_mut(), if !watch.is_leaving() => {
-                    watch = Watch::Leaving(Closed::Drain);
+                reason = drain.as_mut(), if !watch.is_leaving() => {
+                    watch = Watch::Leaving(reason);
                     connection.as_mut().graceful_shutdown();
                     alarm.as_mut().reset(after(Instant::now(), self.drain_timeout));
                 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::doors::certificate::CertificateError;
+use crate::doors::client_trust::ClientTrustError;
 use crate::problem::{Code, KeyPath, Problem};
 
 /// Why the listener could not be opened.
@@ -22,6 +23,9 @@ pub enum BindError {
     /// The certificate or key cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// Client certificates cannot be judged.
+    #[error(transparent)]
+    ClientTrust(#[from] ClientTrustError),
     /// `max_header_bytes` is out of its range.
     #[error("max_header_bytes is {0}; write \"1KiB\" to \"1MiB\"")]
     HeaderBytes(usize),
@@ -51,6 +55,16 @@ impl BindError {
                 CertificateError::Key { .. } => (Code::FileContent, "key_file"),
                 CertificateError::Mismatch(_) => (Code::CertificateKey, "key_file"),
                 CertificateError::Tls(_) => (Code::Outside, "certificate_file"),
+            },
+            Self::ClientTrust(error) => match error {
+                ClientTrustError::NoAuthority => (Code::MissingKey, "client_ca_file"),
+                ClientTrustError::Unused | ClientTrustError::Plaintext => {
+                    (Code::Conflict, "client_certificates")
+                }
+                ClientTrustError::Authorities { .. } => (Code::FileContent, "client_ca_file"),
+                ClientTrustError::List { .. } | ClientTrustError::NoList(_) => {
+                    (Code::FileContent, "client_crl_files")
+                }
             },
             Self::HeaderBytes(_) => (Code::OutOfRange, "max_header_bytes"),
             Self::Socket(_) | Self::Address { .. } => (Code::Outside, "address"),

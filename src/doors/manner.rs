@@ -1,24 +1,22 @@
 //! How connections are met: what a reload can change while the listener goes on.
 //!
-//! A connection is met in the manner of the moment in which it is accepted, and keeps to it.
+//! A connection is met in the manner of the moment in which it is accepted, and keeps to it; but whose
+//! client would not be let in any more is asked to end.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::doors::admission::Bounds;
-use crate::doors::certificate;
 use crate::doors::connection::Rules;
 use crate::doors::error::BindError;
-use crate::doors::metrics::Closed;
+use crate::doors::metrics::Metrics;
 use crate::doors::settings::Settings;
+use crate::doors::tls::Tls;
+use crate::peer::TrustedProxies;
 
 const SMALLEST_HEAD: usize = 1024;
 const LARGEST_HEAD: usize = 1024 * 1024;
@@ -28,30 +26,14 @@ const LARGEST_HEAD: usize = 1024 * 1024;
 pub(crate) struct Manner {
     /// Nothing where there is no TLS.
     pub(crate) tls: Option<Tls>,
+    /// Who says in a header where its client is.
+    pub(crate) proxies: TrustedProxies,
+    /// How long everything before the first request may take.
+    pub(crate) handshake_timeout: Duration,
     pub(crate) rules: Rules,
     pub(crate) bounds: Bounds,
     /// How long accepted requests may take at the end.
     pub(crate) drain_timeout: Duration,
-}
-
-/// TLS as it is spoken on one connection, and how many handshakes there may be at once.
-#[derive(Clone)]
-pub(crate) struct Tls {
-    acceptor: TlsAcceptor,
-    handshakes: Handshakes,
-    timeout: Duration,
-}
-
-#[derive(Clone)]
-struct Handshakes {
-    max: NonZeroU32,
-    free: Arc<Semaphore>,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
 }
 
 impl Manner {
@@ -59,14 +41,19 @@ impl Manner {
     ///
     /// # Errors
     /// [`BindError`]: everything that can be wrong with the settings by themselves.
-    pub(crate) fn new(settings: &Settings, before: Option<&Self>) -> Result<Self, BindError> {
+    pub(crate) fn new(
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+        before: Option<&Self>,
+    ) -> Result<Self, BindError> {
         let head = settings.max_header_bytes.bytes();
         if !(SMALLEST_HEAD..=LARGEST_HEAD).contains(&head) {
             return Err(BindError::HeaderBytes(head));
         }
-        let running = before.and_then(|before| before.tls.as_ref()).map(|tls| &tls.handshakes);
         Ok(Self {
-            tls: Tls::new(settings, running)?,
+            tls: Tls::new(settings, clock, before.and_then(|before| before.tls.as_ref()))?,
+            proxies: settings.proxy_protocol_from.clone(),
+            handshake_timeout: settings.handshake_timeout.get(),
             rules: Rules::new(settings),
             bounds: Bounds {
                 all: settings.max_connections.get(),
@@ -75,11 +62,29 @@ impl Manner {
             drain_timeout: settings.drain_timeout.get(),
         })
     }
+
+    /// Tells which revocation lists are heeded, and which of them say nothing any more.
+    fn tell_of_lists(&self, clock: &dyn Clock, metrics: &Metrics) {
+        let lists = self.tls.as_ref().map_or(&[][..], Tls::lists);
+        metrics.lists(lists);
+        for list in lists.iter().filter(|list| list.next_update <= clock.now()) {
+            tracing::warn!(
+                file = %list.file.display(),
+                authority = %list.issuer,
+                ended = %list.next_update,
+                "a revocation list has ended: certificates of its authority are refused until there is a newer one"
+            );
+        }
+    }
 }
 
 /// How a listener meets connections from now on. Clones are of the same listener.
 #[derive(Clone, Debug)]
-pub struct Manners(Arc<ArcSwap<Manner>>);
+pub struct Manners {
+    present: watch::Sender<Arc<Manner>>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
 
 /// What is ready to be put in the present manner's place.
 #[derive(Debug)]
@@ -88,76 +93,58 @@ pub struct Next(Manner);
 
 impl Manners {
     /// Begins with this one.
-    pub(crate) fn new(first: Manner) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(first)))
+    pub(crate) fn new(first: Manner, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        first.tell_of_lists(clock.as_ref(), &metrics);
+        Self { present: watch::Sender::new(Arc::new(first)), clock, metrics }
     }
 
     /// The present one.
     pub(crate) fn now(&self) -> Arc<Manner> {
-        self.0.load_full()
+        Arc::clone(&self.present.borrow())
     }
 
-    /// Loads certificate and key anew. `listener.address` is not looked at: the listener stays.
+    /// Loads certificate, key and what client certificates are judged by anew. `listener.address` is not
+    /// looked at: the listener stays.
     ///
     /// # Errors
     /// [`BindError`] says what to change.
     pub fn read(&self, settings: &Settings) -> Result<Next, BindError> {
-        Manner::new(settings, Some(self.now().as_ref())).map(Next)
+        Manner::new(settings, &self.clock, Some(self.now().as_ref())).map(Next)
     }
 
-    /// Meets connections in this manner from now on. Those that are open go on in theirs.
+    /// Meets connections in this manner from now on. Those that are open go on in theirs, except for those
+    /// of clients whose certificates would not be taken any more: they are asked to end.
     pub fn put(&self, next: Next) {
-        self.0.store(Arc::new(next.0));
+        next.0.tell_of_lists(self.clock.as_ref(), &self.metrics);
+        self.present.send_replace(Arc::new(next.0));
+    }
+
+    /// The present one, and word of each that follows it.
+    pub(crate) fn follow(&self) -> (Arc<Manner>, Following) {
+        let mut later = self.present.subscribe();
+        let present = Arc::clone(&later.borrow_and_update());
+        (present, Following { later, clock: Arc::clone(&self.clock) })
     }
 }
 
-impl Tls {
-    fn new(settings: &Settings, running: Option<&Handshakes>) -> Result<Option<Self>, BindError> {
-        let files = (&settings.certificate_file, &settings.key_file);
-        let (chain, key) = match (settings.plaintext, files) {
-            (true, (None, None)) => return Ok(None),
-            (true, (Some(_), _) | (_, Some(_))) => return Err(BindError::UnusedCertificate),
-            (false, (Some(chain), Some(key))) => (chain, key),
-            (false, (None, _) | (_, None)) => return Err(BindError::NoCertificate),
-        };
-        let config = certificate::server_config(chain, key, settings.http2)?;
-        let max = settings.max_handshakes;
-        let running = running.filter(|running| running.max == max);
-        Ok(Some(Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            handshakes: running.cloned().unwrap_or_else(|| Handshakes::new(max)),
-            timeout: settings.handshake_timeout.get(),
-        }))
-    }
+/// The manners that come after one.
+#[derive(Debug)]
+pub(crate) struct Following {
+    later: watch::Receiver<Arc<Manner>>,
+    clock: Arc<dyn Clock>,
+}
 
-    /// Shakes hands.
-    ///
-    /// # Errors
-    /// Why the connection ends.
-    pub(crate) async fn handshake(
-        &self,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Closed> {
-        timeout(self.timeout, async {
-            // A silent connection holds none of the few places.
-            match stream.peek(&mut [0]).await {
-                Ok(0) => return Err(Closed::Peer),
-                Ok(_) => {}
-                Err(_) => return Err(Closed::Lost),
+impl Following {
+    /// Returns once a manner comes in which a client with this chain would not be let in.
+    pub(crate) async fn distrusts(mut self, chain: &[CertificateDer<'_>]) {
+        while self.later.changed().await.is_ok() {
+            let manner = Arc::clone(&self.later.borrow_and_update());
+            let believes = |tls: &Tls| tls.believes(chain, self.clock.as_ref());
+            if !manner.tls.as_ref().is_some_and(believes) {
+                return;
             }
-            let Ok(_place) = self.handshakes.free.acquire().await else {
-                return Err(Closed::HandshakeTimeout);
-            };
-            self.acceptor.accept(stream).await.map_err(|_| Closed::HandshakeFailed)
-        })
-        .await
-        .unwrap_or(Err(Closed::HandshakeTimeout))
-    }
-}
-
-impl Handshakes {
-    fn new(max: NonZeroU32) -> Self {
-        let free = usize::try_from(max.get()).unwrap_or(usize::MAX);
-        Self { max, free: Arc::new(Semaphore::new(free.min(Semaphore::MAX_PERMITS))) }
+        }
+        // The listener is gone, and nothing changes any more.
+        std::future::pending().await
     }
 }

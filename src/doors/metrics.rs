@@ -1,5 +1,6 @@
 //! What the listener counts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -8,7 +9,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::doors::client_trust::List;
 use crate::doors::fault::Fault;
+use crate::doors::handshake::Failure;
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +36,10 @@ pub(crate) enum Closed {
     HandshakeTimeout,
     /// The TLS handshake failed.
     HandshakeFailed,
+    /// A balancer's connection did not begin with a usable PROXY protocol header.
+    ProxyHeader,
+    /// The certificate that its client showed is not believed any more.
+    Distrusted,
     /// A request's head, or HTTP/2's preface, took too long.
     HeaderTimeout,
     /// The peer did not read its answer.
@@ -58,6 +65,8 @@ impl Closed {
             Self::AddressFull => "address_full",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HandshakeFailed => "handshake_failed",
+            Self::ProxyHeader => "proxy_header",
+            Self::Distrusted => "distrusted",
             Self::HeaderTimeout => "header_timeout",
             Self::WriteStalled => "write_stalled",
             Self::Unresponsive => "unresponsive",
@@ -68,6 +77,12 @@ impl Closed {
 }
 
 impl EncodeLabelValue for Closed {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.as_str().encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for Failure {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
         self.as_str().encode(encoder)
     }
@@ -89,6 +104,16 @@ struct FaultLabels {
     fault: Fault,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    reason: Failure,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListLabels {
+    file: String,
+}
+
 /// The listener's counters. Clones count into the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -96,6 +121,8 @@ pub(crate) struct Metrics {
     accepted: Counter,
     accept_errors: Counter,
     closed: Family<ClosedLabels, Counter>,
+    handshakes_failed: Family<FailureLabels, Counter>,
+    lists: Family<ListLabels, Gauge>,
     faults: Family<FaultLabels, Counter>,
     panics: Counter,
 }
@@ -125,6 +152,16 @@ impl Metrics {
             metrics.closed.clone(),
         );
         registry.register(
+            "hookgate_handshakes_failed",
+            "TLS handshakes that failed, by reason",
+            metrics.handshakes_failed.clone(),
+        );
+        registry.register(
+            "hookgate_client_crl_next_update_timestamp_seconds",
+            "When the revocation lists of a file end, the earliest of them, in Unix time",
+            metrics.lists.clone(),
+        );
+        registry.register(
             "hookgate_request_faults",
             "HTTP/1 requests refused for their framing, by fault",
             metrics.faults.clone(),
@@ -147,6 +184,26 @@ impl Metrics {
     pub(crate) fn closed(&self, reason: Closed) {
         self.open.dec();
         self.closed.get_or_create(&ClosedLabels { reason }).inc();
+    }
+
+    /// A TLS handshake failed.
+    pub(crate) fn handshake_failed(&self, reason: Failure) {
+        self.handshakes_failed.get_or_create(&FailureLabels { reason }).inc();
+    }
+
+    /// These revocation lists are in use, and no others.
+    pub(crate) fn lists(&self, lists: &[List]) {
+        self.lists.clear();
+        let mut ends = BTreeMap::new();
+        for list in lists {
+            let end = ends.entry(&list.file).or_insert(list.next_update);
+            *end = list.next_update.min(*end);
+        }
+        for (file, end) in ends {
+            let labels = ListLabels { file: file.display().to_string() };
+            let secs = i64::try_from(end.secs()).unwrap_or(i64::MAX);
+            self.lists.get_or_create(&labels).set(secs);
+        }
     }
 
     /// The system had no connection for us though it said so.

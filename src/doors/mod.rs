@@ -5,9 +5,13 @@
 
 mod settings;
 mod fault;
+mod handshake;
+mod client_trust;
 mod metrics;
 mod certificate;
 mod error;
+mod tls;
+mod proxy_header;
 mod admission;
 mod exchanges;
 mod framing;
@@ -16,10 +20,12 @@ mod service;
 mod preface;
 mod connection;
 mod manner;
+mod meeting;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,18 +39,20 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::doors::admission::Admission;
-use crate::doors::certificate::ALPN_HTTP2;
 use crate::doors::connection::Endings;
 use crate::doors::manner::Manner;
-use crate::doors::metrics::{Closed, Metrics};
+use crate::doors::meeting::Meeting;
+use crate::doors::metrics::Metrics;
 use crate::doors::service::Service;
-use crate::peer::{Peer, Protocol};
+use crate::peer::Peer;
 
 pub use crate::doors::certificate::CertificateError;
+pub use crate::doors::client_trust::ClientTrustError;
 pub use crate::doors::error::BindError;
 pub use crate::doors::manner::{Manners, Next};
-pub use crate::doors::settings::Settings;
+pub use crate::doors::settings::{ClientCertificates, Settings};
 
 /// How long to leave the system alone after it had no connection to give, for want of file
 /// descriptors mostly: asking again at once would burn a core until one is free.
@@ -80,19 +88,23 @@ impl Doors {
     ///
     /// # Errors
     /// [`BindError`] says what to change.
-    pub fn check(settings: &Settings) -> Result<(), BindError> {
-        Manner::new(settings, None).map(|_| ())
+    pub fn check(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<(), BindError> {
+        Manner::new(settings, clock, None).map(|_| ())
     }
 
     /// Loads the certificate and opens the listener.
     ///
     /// # Errors
     /// [`BindError`] says what to change.
-    pub async fn bind(settings: &Settings, registry: &mut Registry) -> Result<Self, BindError> {
-        let manner = Manner::new(settings, None)?;
+    pub async fn bind(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+    ) -> Result<Self, BindError> {
+        let manner = Manner::new(settings, &clock, None)?;
         let refused = |source| BindError::Address { address: settings.address, source };
         let listener = TcpListener::bind(settings.address).await.map_err(refused)?;
-        Self::on(listener, manner, registry).map_err(refused)
+        Self::on(listener, manner, clock, registry).map_err(refused)
     }
 
     /// Loads the certificate and takes a listener that somebody else has opened, whatever
@@ -103,23 +115,30 @@ impl Doors {
     pub fn take(
         socket: std::net::TcpListener,
         settings: &Settings,
+        clock: Arc<dyn Clock>,
         registry: &mut Registry,
     ) -> Result<Self, BindError> {
-        let manner = Manner::new(settings, None)?;
+        let manner = Manner::new(settings, &clock, None)?;
         socket
             .set_nonblocking(true)
             .and_then(|()| TcpListener::from_std(socket))
-            .and_then(|listener| Self::on(listener, manner, registry))
+            .and_then(|listener| Self::on(listener, manner, clock, registry))
             .map_err(BindError::Socket)
     }
 
-    fn on(listener: TcpListener, manner: Manner, registry: &mut Registry) -> io::Result<Self> {
+    fn on(
+        listener: TcpListener,
+        manner: Manner,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+    ) -> io::Result<Self> {
+        let metrics = Metrics::register(registry);
         Ok(Self {
             address: listener.local_addr()?,
             listener,
-            metrics: Metrics::register(registry),
+            metrics: metrics.clone(),
             admission: Admission::default(),
-            manners: Manners::new(manner),
+            manners: Manners::new(manner, clock, metrics),
         })
     }
 
@@ -146,7 +165,11 @@ impl Doors {
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         let service = Service::new(handle, self.metrics.clone());
-        let endings = Endings { drain: shutdown.clone(), kill: CancellationToken::new() };
+        let endings = Endings {
+            drain: shutdown.clone(),
+            kill: CancellationToken::new(),
+            distrusted: CancellationToken::new(),
+        };
         loop {
             tokio::select! {
                 biased;
@@ -188,54 +211,24 @@ impl Doors {
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         self.metrics.accepted();
-        let manner = self.manners.now();
-        let place = match self.admission.admit(address.ip(), manner.bounds) {
+        let (manner, following) = self.manners.follow();
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let place = self.admission.admit(manner.bounds).and_then(|mut place| {
+            if !manner.proxies.trusts(address.ip()) {
+                place.belongs_to(address.ip())?;
+            }
+            Ok(place)
+        });
+        let place = match place {
             Ok(place) => place,
             Err(reason) => return self.metrics.closed(reason),
         };
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let meeting = Meeting { stream, address, place, manner, following };
         let (service, endings) = (service.clone(), endings.clone());
         let (work, metrics) = (service.work.clone(), self.metrics.clone());
         work.spawn(async move {
-            let reason = converse(stream, address, &manner, service, endings).await;
-            drop(place);
+            let reason = meeting.converse(service, endings).await;
             metrics.closed(reason);
         });
-    }
-}
-
-async fn converse<H, F>(
-    stream: TcpStream,
-    address: SocketAddr,
-    manner: &Manner,
-    service: Service<H>,
-    endings: Endings,
-) -> Closed
-where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
-{
-    // An answer is written whole; waiting for more of it only delays it. Refused only where the
-    // connection is already gone.
-    let _ = stream.set_nodelay(true);
-    let rules = &manner.rules;
-    let Some(tls) = &manner.tls else {
-        let peer = Peer { address, protocol: Protocol::Http1, tls: false };
-        return rules.http1(stream, peer, service, endings).await;
-    };
-    let handshake = tokio::select! {
-        done = tls.handshake(stream) => done,
-        () = endings.kill.cancelled() => Err(Closed::DrainTimeout),
-    };
-    match handshake {
-        Err(reason) => reason,
-        Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) => {
-            let peer = Peer { address, protocol: Protocol::Http2, tls: true };
-            rules.http2(stream, peer, service, endings).await
-        }
-        Ok(stream) => {
-            let peer = Peer { address, protocol: Protocol::Http1, tls: true };
-            rules.http1(stream, peer, service, endings).await
-        }
     }
 }

@@ -41,7 +41,7 @@ where
         peer: Peer,
         exchanges: &Arc<Exchanges>,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<H, F> {
-        let exchange = exchanges.begin();
+        let (exchange, protocol) = (exchanges.begin(), peer.protocol);
         let metrics = self.metrics.clone();
         // A request at fault is refused on the spot; it is not even shown to the handler.
         let work =
@@ -54,7 +54,7 @@ where
                     answer::broken()
                 })),
             };
-            finish(answer, peer.protocol, &exchange)
+            finish(answer, protocol, &exchange)
         }
     }
 }

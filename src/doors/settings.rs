@@ -7,7 +7,22 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::peer::TrustedProxies;
 use crate::units::{ByteSize, Period};
+
+/// What is asked of clients in the handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificates {
+    /// Nothing.
+    #[default]
+    Off,
+    /// They are asked for a certificate and may go without. One that is shown must be good.
+    Optional,
+    /// The same in the handshake, because a clinician's browser has none; but a call of an EHR without one
+    /// is refused.
+    Required,
+}
 
 /// The public listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +39,18 @@ pub struct Settings {
     pub plaintext: bool,
     /// Offer HTTP/2. Off helps only where a middle box breaks it.
     pub http2: bool,
+    /// Whether EHRs show certificates of their own (mutual TLS).
+    pub client_certificates: ClientCertificates,
+    /// The authorities that issue them, PEM. Needed unless `client_certificates` is off. All are believed
+    /// about every name: see `client.certificates` for what a client is bound to.
+    pub client_ca_file: Option<PathBuf>,
+    /// Their revocation lists, each PEM or DER. Empty: nothing is revoked. Otherwise every authority needs
+    /// a list that has not ended, those in the middle of a chain too; without one its certificates are
+    /// refused.
+    pub client_crl_files: Vec<PathBuf>,
+    /// Load balancers whose connections begin with a PROXY protocol header, version 2, which says where the
+    /// client is. Theirs must; nobody else's is taken.
+    pub proxy_protocol_from: TrustedProxies,
     /// Connections open at once. One more is closed as soon as it is accepted, so that the established
     /// ones are served. The default keeps memory below about 1 GiB with TLS.
     pub max_connections: NonZeroU32,
@@ -63,6 +90,10 @@ impl Default for Settings {
             key_file: None,
             plaintext: false,
             http2: true,
+            client_certificates: ClientCertificates::Off,
+            client_ca_file: None,
+            client_crl_files: Vec::new(),
+            proxy_protocol_from: TrustedProxies::default(),
             max_connections: at_least_one(10_000),
             max_connections_per_address: at_least_one(512),
             max_handshakes: at_least_one(256),
@@ -103,6 +134,9 @@ mod tests {
             "address = \"8443\"",
             "idle_timeout = 60",
             "tls = false",
+            "client_certificates = \"strict\"",
+            "client_certificates = true",
+            "proxy_protocol_from = [\"0.0.0.0/0\"]",
         ] {
             assert!(toml::from_str::<Settings>(bad).is_err(), "{bad}");
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hookgate::clock::SystemClock;
 use hookgate::doors::{Doors, Drained, Settings};
 use hookgate::peer::{Peer, Protocol};
 use hookgate::units::Period;
@@ -110,7 +111,8 @@ impl Gate {
             settings.key_file = Some(key_file);
         }
         let mut registry = Registry::default();
-        let doors = Doors::bind(&settings, &mut registry).await.unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let doors = Doors::bind(&settings, clock, &mut registry).await.unwrap();
         let address = doors.local_addr();
         let log = Arc::new(Log {
             seen: Mutex::default(),

@@ -1,7 +1,9 @@
 //! Which TLS and which protocol a client gets.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use hookgate::clock::SystemClock;
 use hookgate::doors::{BindError, Doors, Settings};
 use hookgate::peer::Protocol;
 use hookgate::units::ByteSize;
@@ -40,7 +42,7 @@ async fn speaks_1_2_and_1_3_and_http_1_without_alpn() {
         for alpn in [&[][..], &["http/1.1"]] {
             let mut roots = rustls::RootCertStore::empty();
             roots.add(gate.certificate.clone().unwrap()).unwrap();
-            let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
             let mut config = rustls::ClientConfig::builder_with_provider(provider)
                 .with_protocol_versions(&[version])
                 .unwrap()
@@ -71,7 +73,9 @@ async fn does_not_open_with_what_cannot_work() {
     let missing = |name: &str| Some::<PathBuf>(files.path().join(name));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = async |settings: Settings| {
-        Doors::bind(&settings, &mut Registry::default()).await.unwrap_err()
+        Doors::bind(&settings, Arc::new(SystemClock::new()), &mut Registry::default())
+            .await
+            .unwrap_err()
     };
     assert!(matches!(bind(settings()).await, BindError::NoCertificate));
     let half = Settings { certificate_file: missing("c"), ..settings() };
