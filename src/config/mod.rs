@@ -49,8 +49,9 @@ pub struct Config {
     /// Proxies in front of this gateway that are believed about the client's address.
     #[serde(default)]
     pub trusted_proxies: TrustedProxies,
-    /// How many hookgates there are that share clients, keys and state, this one included. Default 1. More
-    /// need `state.backend = "redis"`: without it a link would be spent once at each of them.
+    /// How many hookgates there are that share clients, keys and state, this one included; with an
+    /// autoscaler, the most there may be. Default 1. More need `state.backend = "redis"`: without it a link
+    /// would be spent once at each of them.
     #[serde(default = "one")]
     pub replicas: NonZeroU32,
     /// The public listener.
