@@ -10,6 +10,8 @@ pub mod problem;
 pub mod units;
 pub mod names;
 pub mod body;
+pub mod trace;
+pub mod audit;
 pub mod record;
 pub mod certificate;
 pub mod outbound;

@@ -30,6 +30,7 @@ struct Conditions {
     pending: Vec<(u64, String)>,
     degraded: Vec<(u64, String)>,
     checks: Vec<Check>,
+    remarks: Vec<Check>,
 }
 
 impl fmt::Debug for State {
@@ -74,6 +75,11 @@ impl Readiness {
         self.0.lock().checks.push(check);
     }
 
+    /// Adds a degradation that can come and go.
+    pub fn add_remark(&self, check: Check) {
+        self.0.lock().remarks.push(check);
+    }
+
     /// The process is going to end: not ready any more, whatever else is met.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
@@ -92,7 +98,9 @@ impl Readiness {
 
     /// What is missing and makes nothing unready.
     pub fn degraded(&self) -> Vec<String> {
-        self.0.lock().degraded.iter().map(|(_, name)| name.clone()).collect()
+        let conditions = self.0.lock();
+        let told = conditions.degraded.iter().map(|(_, name)| name.clone());
+        told.chain(conditions.remarks.iter().flat_map(|remark| remark())).collect()
     }
 }
 

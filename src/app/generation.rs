@@ -37,6 +37,7 @@ use crate::keyring::LiveKeyring;
 use crate::names::{ClientId, ServiceId, UpstreamId};
 use crate::problem::{Code, KeyPath, Problem, Problems};
 use crate::redis::Redis;
+use crate::trace::Sampling;
 
 /// One configuration and all that was made of it. A reload puts another one in its place; calls end on the
 /// one that they began with.
@@ -287,6 +288,8 @@ fn gateway(
         cors: steps.cors,
         ways,
         recorder: lasting.metrics.recorder.clone(),
+        audit: lasting.audit.clone(),
+        sampling: Sampling::NEVER,
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
     })

@@ -6,6 +6,8 @@ use prometheus_client::registry::Registry;
 
 use crate::app::ambient::{Ambient, StartError};
 use crate::app::state::local;
+use crate::audit;
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::gateway::auth;
 use crate::gateway::delivery::Deliveries;
@@ -26,6 +28,7 @@ pub(crate) struct Metrics {
     pub(crate) replay: replay::Metrics,
     pub(crate) upstream: upstream::Metrics,
     pub(crate) recorder: Recorder,
+    pub(crate) audit: audit::Metrics,
 }
 
 impl Metrics {
@@ -37,6 +40,7 @@ impl Metrics {
             replay: replay::Metrics::register(registry),
             upstream: upstream::Metrics::register(registry),
             recorder: Recorder::new(registry, History::new(Arc::clone(&ambient.clock))),
+            audit: audit::Metrics::register(registry),
         }
     }
 }
@@ -46,6 +50,7 @@ impl Metrics {
 pub(crate) struct Lasting {
     pub(crate) ambient: Ambient,
     pub(crate) metrics: Metrics,
+    pub(crate) audit: Audit,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keyring: Arc<LiveKeyring>,
     pub(crate) local: Arc<Local>,
@@ -60,13 +65,13 @@ impl Lasting {
     pub(crate) fn new(
         config: &Config,
         ambient: Ambient,
-        metrics: Metrics,
+        (metrics, audit): (Metrics, Audit),
         store: Arc<dyn Store>,
         keyring: Arc<LiveKeyring>,
     ) -> Result<Self, StartError> {
         let local = Arc::new(local(config, &ambient, metrics.replay.clone())?);
         let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
         let deliveries = Arc::new(Deliveries::new(Arc::clone(&store), clock, entropy));
-        Ok(Self { ambient, metrics, store, keyring, local, deliveries })
+        Ok(Self { ambient, metrics, audit, store, keyring, local, deliveries })
     }
 }

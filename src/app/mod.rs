@@ -17,7 +17,7 @@ use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::ambient::outside;
+use crate::app::ambient::{inside, outside};
 use crate::app::bypass::bypass_check;
 use crate::app::generation::{Steps, upstreams};
 use crate::app::lasting::{Lasting, Metrics};
@@ -26,6 +26,7 @@ use crate::app::state::{
     tell_of_key_file,
 };
 use crate::app::upkeep::{leave, tend, watch};
+use crate::audit::{Audit, Event, What};
 use crate::bypass::{BypassCheck, Standings};
 use crate::config::Config;
 use crate::doors::{Doors, Drained};
@@ -75,6 +76,7 @@ impl App {
             problems.extend(error.0.0);
         }
         problems.extend(Doors::check(&config.listener, &ambient.clock).err().map(Problem::from));
+        problems.extend(Audit::check(&config.audit).err().map(Problem::from));
         problems.extend(state_problems(config));
         // A key of its own: checking must not make the key file.
         match Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref()) {
@@ -119,7 +121,9 @@ impl App {
         open: impl FnOnce(&Config, Option<&Redis>, &Ambient) -> Result<Arc<dyn Store>, StartError>,
     ) -> Result<Self, StartError> {
         let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry, &ambient);
+        let mut metrics = Metrics::register(&mut registry, &ambient);
+        let audit = open_audit(&config, &ambient, &metrics)?;
+        metrics.auth = metrics.auth.audited(audit.clone());
         let redis = open_redis(&config, &mut registry)?;
         let steps = Steps::new(&config, redis.as_ref(), &ambient, &metrics)?;
         let doors = Doors::bind(&config.listener, Arc::clone(&ambient.clock), &mut registry)
@@ -135,15 +139,15 @@ impl App {
         let _there_or_not = store.ready().await;
         let keyring = Arc::new(live_keyring(&config, &ambient)?);
         let replicas = replicas(&config, redis.as_ref(), &keyring, &ambient, &mut registry)?;
-        let key_file = key_file_watch(&config, &ambient, &keyring, &mut registry);
+        let key_file = key_file_watch(&config, &ambient, &keyring, &mut registry, &audit);
         let fullness = Fullness::new(Arc::clone(&store));
         registry.register_collector(Box::new(fullness.clone()));
         let arrivals = redis.as_ref().map(Redis::arrivals);
-        let lasting = Lasting::new(&config, ambient, metrics, store, keyring)?;
+        let lasting = Lasting::new(&config, ambient, (metrics, audit), store, keyring)?;
         let live = Live::new(Generation::new(config, steps, &lasting)?);
         let own = vec![doors.local_addr(), health.local_addr()];
         let bypass = bypass_check(&live, own, Arc::clone(&lasting.ambient.clock), &mut registry);
-        let readiness = readiness(&live);
+        let readiness = readiness(&live, &lasting.audit);
         Ok(Self {
             live,
             lasting,
@@ -194,6 +198,7 @@ impl App {
         let (public, health) = (self.public_addr(), self.health_addr());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %public, %health, "serving");
         let (live, lasting) = (self.live, self.lasting);
+        lasting.audit.note(Event::new(What::Started).detail(env!("CARGO_PKG_VERSION")));
         let (clock, first) = (&lasting.ambient.clock, live.generation());
         first.auth().start(&tasks, stop.clone());
         tasks.spawn(self.health.serve(
@@ -233,6 +238,10 @@ impl App {
         stop.cancel();
         tasks.close();
         ended(&tasks, LAST_WORDS).await;
+        lasting.audit.note(Event::new(What::Stopped));
+        if tokio::time::timeout(LAST_WORDS, lasting.audit.close()).await.is_err() {
+            tracing::error!("the last audit events are not written: their disk does not answer");
+        }
         tracing::info!(?drained, "stopped");
         drained
     }
@@ -244,13 +253,31 @@ async fn ended(tasks: &TaskTracker, within: Duration) {
     }
 }
 
-fn readiness(live: &Live) -> Readiness {
+fn open_audit(config: &Config, ambient: &Ambient, metrics: &Metrics) -> Result<Audit, StartError> {
+    let (clock, entropy) = (Arc::clone(&ambient.clock), ambient.entropy.as_ref());
+    Audit::open(&config.audit, clock, entropy, metrics.audit.clone()).map_err(inside)
+}
+
+/// Where decisions have to be written and cannot be, nothing is decided: others must have the traffic. Where
+/// they need not, it goes on.
+fn tell_of_audit(readiness: &Readiness, audit: &Audit) {
+    let told = |audit: &Audit, decides: bool| {
+        let trouble = audit.trouble().filter(|(_, stops)| *stops == decides);
+        trouble.into_iter().map(|(why, _)| why).collect()
+    };
+    let (check, remark) = (audit.clone(), audit.clone());
+    readiness.add_check(Box::new(move || told(&check, true)));
+    readiness.add_remark(Box::new(move || told(&remark, false)));
+}
+
+fn readiness(live: &Live, audit: &Audit) -> Readiness {
     let readiness = Readiness::new();
     let live = live.clone();
     readiness.add_check(Box::new(move || {
         let pending = live.generation().auth().pending();
         pending.into_iter().map(|client| format!("keys: {client}")).collect()
     }));
+    tell_of_audit(&readiness, audit);
     readiness
 }
 

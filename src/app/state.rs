@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 
 use crate::app::ambient::{Ambient, StartError, inside, outside};
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::config::client::Client;
 use crate::gateway::replay;
@@ -124,10 +125,12 @@ pub(crate) fn key_file_watch(
     ambient: &Ambient,
     keyring: &Arc<LiveKeyring>,
     registry: &mut Registry,
+    audit: &Audit,
 ) -> Option<KeyFileWatch> {
     let metrics = keyring::Metrics::register(registry, Arc::clone(keyring));
     let (life, clock) = (longest_life(config), Arc::clone(&ambient.clock));
-    Some(KeyFileWatch::new(config.key_file()?, life, Arc::clone(keyring), clock, metrics))
+    let (path, ring) = (config.key_file()?, Arc::clone(keyring));
+    Some(KeyFileWatch::new(path, life, ring, clock, metrics, audit.clone()))
 }
 
 /// Says in readiness that the key file cannot be taken up. Calls are answered as before; but this replica

@@ -18,6 +18,7 @@ use figment::providers::{Env, Format, Toml};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::audit;
 use crate::body;
 use crate::config::client::Client;
 use crate::config::log::Log;
@@ -63,6 +64,9 @@ pub struct Config {
     /// What the log says and how.
     #[serde(default)]
     pub log: Log,
+    /// One event per security decision.
+    #[serde(default)]
+    pub audit: audit::Settings,
     /// State that survives.
     #[serde(default)]
     pub state: store::Settings,

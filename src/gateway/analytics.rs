@@ -9,6 +9,7 @@ use http::request::Parts;
 use http_body::Body;
 use percent_encoding::percent_decode_str;
 
+use crate::audit::{Event, Print, What};
 use crate::clock::Clock;
 use crate::gateway::cards::policy::Ids;
 use crate::gateway::delivery::{Deliveries, Turn};
@@ -20,6 +21,7 @@ use crate::gateway::replay::Caller;
 use crate::gateway::reply::Reply;
 use crate::gateway::route;
 use crate::gateway::service::{Repeat, Service, Services};
+use crate::gateway::tokens::IdError;
 use crate::gateway::upstream::Way;
 use crate::names::ServiceId;
 use crate::record::Record;
@@ -79,7 +81,9 @@ impl AnalyticsPath {
                 .await;
         }
         let client = caller.as_ref().map(|caller| caller.client());
-        let (issued, original) = self.lookup.suggestion(uuid, client, id).await??;
+        let found = self.lookup.suggestion(uuid, client, id).await?;
+        record.decide(|| decided(uuid, found.as_ref().err()));
+        let (issued, original) = found?;
         record.hook_instance = Some(original.binding.hook_instance);
         record.client = Some(original.binding.client.clone());
 
@@ -147,5 +151,14 @@ impl AnalyticsPath {
         let on_behalf = OnBehalf::Unmapped(caller);
         let answer = self.forward.call(&service.upstream, way, call, on_behalf, record).await?;
         Ok(taken_or_passed(answer, record))
+    }
+}
+
+/// What was decided about an id.
+fn decided(uuid: &str, unknown: Option<&IdError>) -> Event {
+    let id = Print::of(uuid.as_bytes());
+    match unknown {
+        None => Event::new(What::IdUsed { id }),
+        Some(error) => Event::new(What::IdRefused { id }).because(Refusal::from(*error).reason()),
     }
 }

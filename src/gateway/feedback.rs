@@ -11,6 +11,7 @@ use http::StatusCode;
 use http::request::Parts;
 use http_body::Body;
 
+use crate::audit::{Event, Print, What};
 use crate::clock::Clock;
 use crate::gateway::cards::policy::Ids;
 use crate::gateway::delivery::{Claimed, Deliveries, Turn};
@@ -188,11 +189,17 @@ impl FeedbackPath {
         let found = self.lookup.entries(outcomes.entries(), caller.client(), service).await?;
         for (index, (found, entry)) in found.into_iter().zip(outcomes.entries()).enumerate() {
             let fingerprint = *entry.fingerprint();
+            let id = || Print::of(entry.card().as_bytes());
             match found {
-                Ok(mapped) => known.push(Known { index, fingerprint, mapped }),
+                Ok(mapped) => {
+                    record.decide(|| Event::new(What::IdUsed { id: id() }));
+                    known.push(Known { index, fingerprint, mapped });
+                }
                 Err(unknown) => {
+                    let reason = Refusal::from(unknown).reason();
+                    record.decide(|| Event::new(What::IdRefused { id: id() }).because(reason));
                     unread = unread.or_else(|| Some(unknown).filter(|error| error.may_pass()));
-                    record.observed.push(Refusal::from(unknown).reason());
+                    record.observed.push(reason);
                 }
             }
         }

@@ -8,12 +8,11 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 
-use crate::entropy::Entropy;
+use crate::entropy::{Entropy, NoEntropy};
 use crate::gateway::inspect::request::Inspected;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::replay::Caller;
 use crate::gateway::reply::{Public, Reply};
-use crate::gateway::upstream::trace::Trace;
 use crate::gateway::upstream::{Answer, Call, Identity, Upstreams, Way};
 use crate::names::{ClientId, HookInstance, Tenant, UpstreamId};
 use crate::record::Record;
@@ -102,7 +101,7 @@ impl Forward {
         on_behalf: OnBehalf<'_>,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
-        let trace = Trace::of(&parts.headers, false, self.entropy.as_ref())?;
+        let trace = record.trace.as_ref().ok_or(NoEntropy)?.child(self.entropy.as_ref())?;
         let identity = Identity {
             client: on_behalf.client(),
             issuer: on_behalf.caller().map(Caller::issuer),

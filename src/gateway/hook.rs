@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 
+use crate::audit::{Event, Print, What};
 use crate::gateway::cards::plan::Counts;
 use crate::gateway::entry::Entry;
 use crate::gateway::forward::{Forward, OnBehalf, as_json, passed};
@@ -17,10 +18,10 @@ use crate::gateway::inspect::policy::Policy;
 use crate::gateway::inspect::request::{Finding, inspect};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::reply::Reply;
-use crate::gateway::rewrite::Rewriter;
+use crate::gateway::rewrite::{Rewriter, Rewritten};
 use crate::gateway::route::Way;
 use crate::gateway::service::Services;
-use crate::gateway::tokens::Binding;
+use crate::gateway::tokens::{Binding, id_of};
 use crate::gateway::upstream;
 use crate::names::{ClientId, ServiceId};
 use crate::record::{LINKS_SEALED, Record};
@@ -88,6 +89,7 @@ impl HookPath {
         };
         let rewritten = self.rewriter.rewrite(answer.body(), service, &binding).await?;
         record.met = met(&rewritten.counts);
+        note_minted(&rewritten, record);
         if rewritten.without_ids {
             record.observed.push("ids-not-recorded");
         }
@@ -106,6 +108,17 @@ impl HookPath {
                 .extend(HeaderValue::try_from(date).ok().map(|date| (EXPIRES, date)));
         }
         Ok(reply)
+    }
+}
+
+/// One decision for each link: whoever holds it may open it.
+fn note_minted(rewritten: &Rewritten, record: &mut Record) {
+    for url in &rewritten.links {
+        let until = rewritten.links_until;
+        record.decide(|| {
+            let id = url.rsplit('/').next().and_then(id_of).unwrap_or_default();
+            Event::new(What::LinkMinted { link: Print::of(&id), until })
+        });
     }
 }
 

@@ -38,6 +38,7 @@ use http::{HeaderName, HeaderValue, Method, Request};
 use http_body::Body;
 use http_body_util::Full;
 
+use crate::audit::{Audit, Unaudited};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::gateway::analytics::AnalyticsPath;
@@ -54,6 +55,7 @@ use crate::gateway::route::{Router, Way};
 use crate::names::RequestId;
 use crate::peer::{Peer, TrustedProxies};
 use crate::record::{Record, Recorder};
+use crate::trace::{Sampling, Trace};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -74,6 +76,10 @@ pub struct Gateway {
     pub recorder: Recorder,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// One event per decision.
+    pub audit: Audit,
+    /// Which of the traces that begin here are recorded.
+    pub sampling: Sampling,
     /// Randomness for request ids.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -103,24 +109,42 @@ impl Gateway {
     {
         let (parts, body) = request.into_parts();
         let address = self.trusted.client_address(peer.address.ip(), &parts.headers);
-        let id = RequestId::new(self.clock.now(), self.entropy.as_ref());
+        let (entropy, mut reader) = (self.entropy.as_ref(), Reader::Other);
+        let id = RequestId::new(self.clock.now(), entropy);
+        let trace = Trace::of(&parts.headers, self.sampling, entropy);
         let mut record = Record::open(
             id.unwrap_or(RequestId::UNKNOWN),
             address,
             parts.method.clone(),
             &self.clock,
         );
-        let mut reader = Reader::Other;
-        let outcome = match id {
-            Ok(_) => self.run(&parts, body, &mut reader, &mut record).await,
-            Err(no_entropy) => Err(no_entropy.into()),
+        if self.audit.is_on() {
+            record.want_decisions();
+        }
+        let outcome = match (id, trace) {
+            (Ok(_), Ok(trace)) => {
+                record.trace = Some(trace);
+                self.run(&parts, body, &mut reader, &mut record).await
+            }
+            (Err(no_entropy), _) | (_, Err(no_entropy)) => Err(no_entropy.into()),
         };
         let mut reply = match outcome {
             Ok(reply) => reply,
             Err(refusal) => self.refuse(&refusal, reader, &mut record).await,
         };
+        if let Err(unaudited) = self.tell(&reply, &record).await {
+            reply = self.refuse(&unaudited.into(), reader, &mut record).await;
+        }
         self.finish(&mut reply, reader, &parts, &record);
         reply
+    }
+
+    /// Tells what was decided, before anybody sees the answer.
+    async fn tell(&self, reply: &Reply, record: &Record) -> Result<(), Unaudited> {
+        match record.decisions(reply.status()) {
+            Some((about, events)) => self.audit.note_all(about, events).await,
+            None => Ok(()),
+        }
     }
 
     /// The request's way, from the address limit on. Every step may refuse with `?`.
@@ -149,6 +173,8 @@ impl Gateway {
             // A browser sends it by itself and without a credential: it costs the caller nothing.
             return Ok(self.preflight(route.way(), parts));
         }
+        // What cannot be told is not decided.
+        self.audit.ready()?;
         let _standing = self.limits.admit_address(record.address).await?;
         match route.way() {
             Way::Discovery => self.ways.discovery.run(parts, body, record).await,

@@ -7,6 +7,7 @@ use http::Method;
 use http::request::Parts;
 use http_body_util::Full;
 
+use crate::audit::Print;
 use crate::clock::{Clock, UnixTime};
 use crate::entropy::{Entropy, draw};
 use crate::gateway::opening;
@@ -15,7 +16,7 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::reply::Reply;
 use crate::gateway::route::{RouteError, Way};
 use crate::gateway::service::{Service, Services};
-use crate::gateway::tokens::{LinkTokens, Opened, Target, TokenError};
+use crate::gateway::tokens::{LinkTokens, Opened, Target, TokenError, id_of};
 use crate::record::{Opening, Record};
 use crate::store::{Insert, Nonce, Store, StoreError};
 
@@ -52,6 +53,7 @@ impl OpenPath {
         record: &mut Record,
     ) -> Result<Reply, Refusal> {
         let now = self.clock.now();
+        record.link = id_of(token).map(|id| Print::of(&id));
         let opened = self
             .links
             .open(token, now, self.store.incarnation()?)

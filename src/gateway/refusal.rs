@@ -8,6 +8,7 @@ use http::header::SET_COOKIE;
 use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 
+use crate::audit::Unaudited;
 use crate::body::BodyError;
 use crate::entropy::NoEntropy;
 use crate::gateway::auth::{AuthError, AuthReason, HeaderFault, Malformed};
@@ -110,6 +111,9 @@ pub enum Refusal {
     /// State.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was decided cannot be told, and has to be.
+    #[error(transparent)]
+    Audit(#[from] Unaudited),
     /// Randomness.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
@@ -179,6 +183,9 @@ impl Refusal {
             Self::Id(error) => id(*error),
             Self::NoneKnown | Self::Repeated => say(StatusCode::GONE, "id-gone"),
             Self::Busy => busy(),
+            Self::Audit(Unaudited) => {
+                say(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(LATER)
+            }
             Self::Seal(
                 SealError::NoEntropy(_)
                 | SealError::UnknownClient
@@ -265,6 +272,7 @@ impl Refusal {
             Self::NoneKnown => "no-id-known",
             Self::Repeated => "repeated",
             Self::Busy => "delivery-busy",
+            Self::Audit(Unaudited) => "audit-unwritten",
         }
     }
 }

@@ -21,6 +21,10 @@ pub struct Rewritten {
     pub body: Bytes,
     /// When the links in it expire, where there are any and the EHR is to be told.
     pub expires: Option<UnixTime>,
+    /// The links that are in it.
+    pub links: Vec<String>,
+    /// Until when these can be opened.
+    pub links_until: UnixTime,
     /// What was found and done.
     pub counts: Counts,
     /// The ids were left out, because what they stand for could not be recorded.
@@ -87,6 +91,8 @@ impl Rewriter {
         Ok(Rewritten {
             body,
             expires: announced.then_some(expires),
+            links,
+            links_until: expires,
             counts: cards.counts(),
             without_ids: ids.is_none(),
         })

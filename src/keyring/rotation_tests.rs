@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
+use crate::audit::Audit;
 use crate::clock::{Clock, ManualClock, UnixTime};
 use crate::entropy::SystemEntropy;
 
@@ -455,7 +456,8 @@ fn watched(bench: &Bench, path: &Path) -> (Arc<LiveKeyring>, KeyFileWatch, Regis
     let live = Arc::new(LiveKeyring::new(bench.ring(), bench.clock.now()));
     let metrics = Metrics::register(&mut registry, Arc::clone(&live));
     let clock = Arc::new(bench.clock.clone());
-    let watch = KeyFileWatch::new(path.to_owned(), LIFE, Arc::clone(&live), clock, metrics);
+    let watch =
+        KeyFileWatch::new(path.to_owned(), LIFE, Arc::clone(&live), clock, metrics, Audit::off());
     (live, watch, registry)
 }
 

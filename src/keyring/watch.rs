@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Audit, Event, What};
 use crate::clock::Clock;
 use crate::keyring::error::KeyringError;
 use crate::keyring::file::{KeyFile, Text};
@@ -47,6 +48,7 @@ pub struct KeyFileWatch {
     keyring: Arc<LiveKeyring>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    audit: Audit,
     seen: Option<Seen>,
     trouble: Option<String>,
 }
@@ -67,8 +69,9 @@ impl KeyFileWatch {
         keyring: Arc<LiveKeyring>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
+        audit: Audit,
     ) -> Self {
-        Self { path, longest_life, keyring, clock, metrics, seen: None, trouble: None }
+        Self { path, longest_life, keyring, clock, metrics, audit, seen: None, trouble: None }
     }
 
     /// Looks every [`EVERY`] until `stop`, and says each time that it changes why the file cannot be taken up:
@@ -82,6 +85,7 @@ impl KeyFileWatch {
 
     async fn follow(self, patience: Duration, mut tell: impl FnMut(Option<String>) + Send) {
         let (clock, refused) = (Arc::clone(&self.clock), self.metrics.refused.clone());
+        let audit = self.audit.clone();
         let watch = Arc::new(Mutex::new(self));
         let mut told = None;
         let mut note = |found: Result<Option<String>, Unseen>| {
@@ -95,6 +99,7 @@ impl KeyFileWatch {
                         error,
                         "the key file is not taken up: the keys from before stay in use"
                     );
+                    audit.note(Event::new(What::KeyFileRefused).detail(error));
                 }
                 tell(trouble.clone());
                 told = trouble;
@@ -165,7 +170,10 @@ impl KeyFileWatch {
                 "a key is gone that is needed: what it made is refused now"
             );
         }
-        tracing::info!(fingerprint = %ring.fingerprint(), before = %before.fingerprint(), "the key file is taken up");
+        let (fingerprint, was) = (ring.fingerprint(), before.fingerprint());
+        tracing::info!(%fingerprint, before = %was, "the key file is taken up");
+        let told = format!("fingerprint {fingerprint}, before {was}");
+        self.audit.note(Event::new(What::KeyFileTaken).detail(told));
         self.keyring.replace(ring, now);
     }
 }
@@ -245,7 +253,14 @@ mod tests {
 
         fn watch(&self) -> KeyFileWatch {
             let (live, clock) = (Arc::clone(&self.live), Arc::clone(&self.obstacle));
-            KeyFileWatch::new(self.path.clone(), LIFE, live, clock, Metrics::default())
+            KeyFileWatch::new(
+                self.path.clone(),
+                LIFE,
+                live,
+                clock,
+                Metrics::default(),
+                Audit::off(),
+            )
         }
 
         /// Other keys, in the same place.

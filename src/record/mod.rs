@@ -4,6 +4,7 @@
 //! field for a token, a body, a patient datum or a link's target: what cannot be recorded cannot leak.
 
 pub mod history;
+mod decided;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,9 +17,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::audit::{About, Event, Print};
 use crate::clock::Clock;
 use crate::names::{ClientId, HookInstance, RequestId, ServiceId, Tenant};
+use crate::record::decided::Ended;
 use crate::record::history::{Happened, History};
+use crate::trace::Trace;
+
+pub use crate::record::decided::Opening;
 
 /// The word in [`Record::met`] for links that went out.
 pub const LINKS_SEALED: &str = "links-sealed";
@@ -60,17 +66,14 @@ pub struct Record {
     pub met: Vec<(&'static str, usize)>,
     /// Whether a link was opened.
     pub opened: Option<Opening>,
+    /// The link that was to be opened, where what came has the form of one.
+    pub link: Option<Print>,
+    /// The request's place in its trace.
+    pub trace: Option<Trace>,
+    /// What was decided on the way, where somebody wants to know.
+    decided: Option<Vec<Event>>,
     clock: Arc<dyn Clock>,
     started: Duration,
-}
-
-/// How a link was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// For the first time: it is spent now.
-    First,
-    /// By the browser that had spent it, within the grace.
-    Again,
 }
 
 impl Record {
@@ -94,9 +97,55 @@ impl Record {
             upstream: None,
             met: Vec::new(),
             opened: None,
+            link: None,
+            trace: None,
+            decided: None,
             clock: Arc::clone(clock),
             started: clock.monotonic(),
         }
+    }
+
+    /// What is decided on the way is wanted from now on.
+    pub fn want_decisions(&mut self) {
+        self.decided = Some(Vec::new());
+    }
+
+    /// Something was decided on the way. What it was is asked for only where somebody wants to know.
+    pub fn decide(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(decided) = &mut self.decided {
+            decided.push(event());
+        }
+    }
+
+    /// What was decided in this request, which is answered with `status`: what the steps told, and what became of the
+    /// request as a whole. Nothing where nobody wants to know, or where nothing was decided.
+    pub fn decisions(&self, status: StatusCode) -> Option<(About, Vec<Event>)> {
+        let mut events = self.decided.clone()?;
+        let ended = Ended {
+            way: self.way,
+            method: &self.method,
+            reason: self.reason,
+            detail: self.detail.as_deref(),
+            opened: self.opened,
+            link: self.link,
+        };
+        events.extend(ended.verdict());
+        if events.is_empty() {
+            return None;
+        }
+        let about = About {
+            request: self.id,
+            trace: self.trace.as_ref().map(Trace::id),
+            address: self.address,
+            way: self.way,
+            status: status.as_u16(),
+            client: self.client.clone(),
+            tenant: self.tenant.clone(),
+            service: self.service.clone(),
+            hook_instance: self.hook_instance,
+            observed: self.observed.clone(),
+        };
+        Some((about, events))
     }
 
     /// The upstream was called, and took this long.
@@ -200,6 +249,7 @@ impl Recorder {
         tracing::info!(
             target: "hookgate::access",
             request = %record.id,
+            trace = record.trace.as_ref().map(|trace| tracing::field::display(trace.id())),
             address = %record.address,
             method = %record.method,
             way = record.way,
@@ -259,4 +309,19 @@ fn met(record: &Record) -> String {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, UnixTime};
+
+    #[test]
+    fn what_nobody_wants_to_know_is_not_even_put_together() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(UnixTime::from_secs(1)));
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let mut record = Record::open(RequestId::UNKNOWN, address, Method::POST, &clock);
+        record.decide(|| unreachable!("nobody wants to know"));
+        assert_eq!(record.decisions(StatusCode::OK), None);
+    }
 }

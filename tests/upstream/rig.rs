@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use hookgate::clock::{Clock, ManualClock, UnixTime};
 use hookgate::entropy::{Entropy, SeededEntropy};
-use hookgate::gateway::upstream::trace::Trace;
 use hookgate::gateway::upstream::{
     Answer, Call, Identity, Metrics, Settings, Signer, UpstreamError, Upstreams, Way,
 };
 use hookgate::names::{ClientId, HookInstance, RequestId, ServiceId, Tenant, UpstreamId};
+use hookgate::trace::{Sampling, Trace};
 use http::HeaderMap;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -209,7 +209,7 @@ impl Gateway {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Answer, UpstreamError> {
-        let trace = Trace::of(headers, true, self.entropy.as_ref()).unwrap();
+        let trace = Trace::of(headers, Sampling::new(1.0), self.entropy.as_ref()).unwrap();
         let (client, tenant) = (ClientId::new("ehr").unwrap(), Tenant::new("Klinik Süd").unwrap());
         let identity = Identity {
             client: Some(&client),

@@ -13,23 +13,41 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::audit::Audit;
 use crate::gateway::auth::counts::{ClientCounts, Counts};
 use crate::gateway::auth::keys::{ClientKeys, KeyStatus};
 use crate::names::ClientId;
 
-/// The metric families of the keys. All are labelled by configured client. Clones are of the same families.
+/// The metric families of the keys, and the audit of their changes. All are labelled by configured client. Clones are of
+/// the same families.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     counts: Counts,
     shown: ShownKeys,
+    audit: Audit,
 }
 
 impl Metrics {
     /// Registers the families.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self { counts: Counts::register(registry), shown: ShownKeys::default() };
+        let metrics = Self {
+            counts: Counts::register(registry),
+            shown: ShownKeys::default(),
+            audit: Audit::off(),
+        };
         registry.register_collector(Box::new(metrics.shown.clone()));
         metrics
+    }
+
+    /// The same, and `audit` is told when keys change.
+    #[must_use]
+    pub fn audited(self, audit: Audit) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// Who is told when keys change.
+    pub(super) const fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The counters of one client.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Audit, Event, What};
 use crate::clock::Clock;
 use crate::entropy::{Entropy, draw};
 use crate::gateway::auth::kept::Shelf;
@@ -26,6 +27,8 @@ pub(super) struct Refresher {
     pub(super) backoff_min: Duration,
     /// The longest.
     pub(super) backoff_max: Duration,
+    /// Who is told when keys change.
+    pub(super) audit: Audit,
     /// For the pauses.
     pub(super) clock: Arc<dyn Clock>,
     /// For the jitter.
@@ -62,6 +65,8 @@ impl Refresher {
                     let pause = pauses.next().unwrap_or(self.backoff_max).min(self.backoff_max);
                     let client = self.keys.client();
                     tracing::warn!(%client, code = error.code(), "keys not refreshed: {error}");
+                    let event = Event::new(What::KeysRefused).client(client);
+                    self.audit.note(event.detail(format!("{}: {error}", error.code())));
                     due = self.keys.attempted(Some(error.code()), pause);
                 }
             }
@@ -73,9 +78,15 @@ impl Refresher {
         let held = self.keys.hold(loaded.set, self.clock.now());
         let (client, refused) = (self.keys.client(), held.set.refused());
         if before.kids != held.set.kids() || before.refused != held.set.faults() {
-            tracing::info!(%client, kids = ?held.set.kids(), "keys taken");
+            let kids = held.set.kids();
+            tracing::info!(%client, ?kids, "keys taken");
+            let event = Event::new(What::KeysTaken).client(client);
+            self.audit.note(event.detail(format!("kids: {}", kids.join(", "))));
             for key in refused {
-                tracing::warn!(%client, kid = ?key.kid, code = key.fault.code(), "key refused: {}", key.fault);
+                let (kid, fault) = (&key.kid, key.fault);
+                tracing::warn!(%client, ?kid, code = fault.code(), "key refused: {fault}");
+                let event = Event::new(What::KeysRefused).client(client);
+                self.audit.note(event.detail(format!("{}: {kid:?}: {fault}", fault.code())));
             }
         }
         held

@@ -223,6 +223,7 @@ impl Setup<'_> {
             shelf,
             backoff_min: self.keys.backoff_min.get(),
             backoff_max: self.keys.backoff_max.get(),
+            audit: self.metrics.audit().clone(),
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
         }))

@@ -12,4 +12,4 @@ pub mod card_ids;
 
 pub use binding::{Binding, KnownNames, NameClash};
 pub use card_ids::{CardId, CardIds, IdError, IssueError, Issued, Kind, Original, Record};
-pub use links::{LinkTokens, Opened, SealError, Sealed, Target, TokenError};
+pub use links::{LinkTokens, Opened, SealError, Sealed, Target, TokenError, id_of};

@@ -10,11 +10,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::Url;
 
-use crate::gateway::upstream::trace::Trace;
 use crate::names::ClientId;
 use crate::names::HookInstance;
 use crate::names::RequestId;
 use crate::names::Tenant;
+use crate::trace::Trace;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -42,7 +42,7 @@ pub struct Identity<'a> {
     pub hook_instance: Option<HookInstance>,
     /// The request's name in every log.
     pub request_id: RequestId,
-    /// The trace it belongs to.
+    /// The trace it belongs to, with the span of this very call.
     pub trace: &'a Trace,
     /// Where it came from, as far as trusted proxies say.
     pub client_address: IpAddr,
@@ -109,6 +109,7 @@ mod tests {
     use super::*;
     use crate::clock::UnixTime;
     use crate::entropy::SeededEntropy;
+    use crate::trace::Sampling;
 
     fn written(
         address: &str,
@@ -117,7 +118,7 @@ mod tests {
         issuer: Option<&str>,
     ) -> Vec<String> {
         let entropy = SeededEntropy::new(1);
-        let trace = Trace::of(&HeaderMap::new(), false, &entropy).unwrap();
+        let trace = Trace::of(&HeaderMap::new(), Sampling::NEVER, &entropy).unwrap();
         let identity = Identity {
             client: None,
             issuer,

@@ -21,7 +21,6 @@ mod settings;
 mod error;
 mod status;
 mod target;
-pub mod trace;
 mod identity;
 mod credential;
 mod headers;
@@ -250,7 +249,7 @@ impl Upstream {
         let discovery = call.way == Way::Discovery;
         let mut headers = headers::request(call.headers, discovery, &self.extra);
         identity::write(&mut headers, &call.identity, &self.front);
-        call.identity.trace.write(&mut headers, self.entropy.as_ref())?;
+        call.identity.trace.write(&mut headers);
         let issue = Issue {
             issuer: &self.front.url,
             audience: &target.text,

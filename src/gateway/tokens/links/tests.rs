@@ -401,3 +401,23 @@ fn shared() -> &'static LinkTokens {
     static TOKENS: std::sync::LazyLock<LinkTokens> = std::sync::LazyLock::new(tokens);
     &TOKENS
 }
+
+#[test]
+fn an_audit_knows_a_link_by_its_id_whether_or_not_it_opens() {
+    let tokens = tokens();
+    for target in [TARGET, &format!("https://app.example/{}", "x".repeat(3000))] {
+        let sealed = seal(&tokens, &binding(), target);
+        let token = sealed.url.rsplit('/').next().unwrap();
+        let opened = tokens.open(token, NOW, HISTORY).unwrap();
+        assert_eq!(id_of(token), Some(opened.id()));
+        assert_eq!(id_of(&token[..token.len() - 1]), Some(opened.id()));
+    }
+    for none in [
+        "",
+        "short",
+        "no base64 at all, however long",
+        "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+    ] {
+        assert_eq!(id_of(none), None, "{none}");
+    }
+}
