@@ -59,6 +59,26 @@ impl fmt::Display for Period {
     }
 }
 
+/// A length of time as one says it: its two largest units, rounded down, and `"less than a second"`.
+pub fn in_words(length: Duration) -> String {
+    const UNITS: [(u64, &str); 5] =
+        [(365 * 86_400, "years"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
+    let mut left = length.as_secs();
+    let mut words = Vec::new();
+    for (size, name) in UNITS {
+        let count = left / size;
+        left %= size;
+        if count > 0 {
+            words.push(format!("{count} {name}"));
+        }
+        // What comes after the largest unit and the next counts for nothing.
+        if words.len() == 2 || (words.len() == 1 && count == 0) {
+            break;
+        }
+    }
+    if words.is_empty() { "less than a second".to_owned() } else { words.join(" ") }
+}
+
 /// A number of bytes, written as `"64KiB"`, `"8MiB"` or a plain number.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -118,6 +138,23 @@ impl fmt::Display for ByteSize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_are_said_in_two_units() {
+        for (secs, words) in [
+            (0, "less than a second"),
+            (1, "1 s"),
+            (60, "1 min"),
+            (61, "1 min 1 s"),
+            (3_600, "1 h"),
+            (3_605, "1 h"),
+            (7_500, "2 h 5 min"),
+            (90_061, "1 d 1 h"),
+            (400 * 86_400, "1 years 35 d"),
+        ] {
+            assert_eq!(in_words(Duration::from_secs(secs)), words, "{secs}");
+        }
+    }
 
     #[test]
     fn reads_and_prints_periods() {

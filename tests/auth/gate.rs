@@ -8,8 +8,8 @@ use hookgate::clock::{ManualClock, UnixTime};
 use hookgate::entropy::SeededEntropy;
 use hookgate::gateway::auth;
 use hookgate::gateway::auth::{
-    AuthError, AuthReason, Authenticator, Called, ClientSettings, KeySettings, SettingsError,
-    Verified,
+    AuthError, AuthReason, Authenticator, Called, ClientSettings, Examination, KeySettings,
+    Outcome, Question, SettingsError, Verified,
 };
 use hookgate::names::{ClientId, ServiceId};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -102,11 +102,25 @@ impl Gate {
         fields: &[&str],
         called: &Called<'_>,
     ) -> Result<Verified, AuthError> {
-        let mut headers = HeaderMap::new();
-        for field in fields {
-            headers.append(AUTHORIZATION, HeaderValue::from_bytes(field.as_bytes()).unwrap());
-        }
-        self.auth.authenticate(&headers, called).await
+        self.auth.authenticate(&authorization(fields), called).await
+    }
+
+    /// All that can be said about `token` in a call of the service `greet`.
+    pub(crate) async fn examine(&self, token: &str) -> Examination {
+        let greet = ServiceId::new("greet").unwrap();
+        let called = Called::Service(&greet);
+        self.examine_call(&[&format!("Bearer {token}")], &called, false).await
+    }
+
+    pub(crate) async fn examine_call(
+        &self,
+        fields: &[&str],
+        called: &Called<'_>,
+        live: bool,
+    ) -> Examination {
+        use hookgate::clock::Clock;
+        let (headers, at) = (authorization(fields), self.clock.now());
+        self.auth.examine(&Question { headers: &headers, called, at, assumed: None, live }).await
     }
 
     /// A fresh, good token of the client with this issuer.
@@ -135,6 +149,22 @@ impl Gate {
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text
     }
+}
+
+fn authorization(fields: &[&str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for field in fields {
+        headers.append(AUTHORIZATION, HeaderValue::from_bytes(field.as_bytes()).unwrap());
+    }
+    headers
+}
+
+/// The reason of the first check that failed.
+pub(crate) fn first_failure(examination: &Examination) -> Option<AuthReason> {
+    examination.findings.iter().find_map(|finding| match &finding.outcome {
+        Outcome::Failed(reason) => Some(reason.clone()),
+        Outcome::Passed | Outcome::Unsaid(_) => None,
+    })
 }
 
 pub(crate) fn claims(issuer: &str, now: u64) -> Value {

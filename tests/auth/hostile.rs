@@ -10,7 +10,7 @@ use crate::signer::{ALGORITHMS, Keys, OURS, THEIRS, b64};
 
 const JKU: &str = "https://ehr.example.org/jwks.json";
 
-fn gate() -> Gate {
+pub(crate) fn gate() -> Gate {
     let all = format!("algorithms = {ALGORITHMS:?}\n");
     let mut set = OURS.set();
     let keys = set["keys"].as_array_mut().unwrap();
@@ -42,7 +42,7 @@ fn gate() -> Gate {
     )
 }
 
-fn with(mut object: Value, name: &str, value: Value) -> Value {
+pub(crate) fn with(mut object: Value, name: &str, value: Value) -> Value {
     object[name] = value;
     object
 }
@@ -53,15 +53,15 @@ fn without(mut object: Value, name: &str) -> Value {
 }
 
 /// The header of a good token.
-fn head(alg: &str) -> Value {
+pub(crate) fn head(alg: &str) -> Value {
     json!({"alg": alg, "kid": alg, "typ": "JWT"})
 }
 
-fn body() -> Value {
+pub(crate) fn body() -> Value {
     claims(ISSUER, NOW.secs())
 }
 
-fn signed(header: &Value, payload: &Value) -> String {
+pub(crate) fn signed(header: &Value, payload: &Value) -> String {
     let alg = header["alg"].as_str().unwrap_or("ES384");
     let alg = if ALGORITHMS.contains(&alg) { alg } else { "ES384" };
     OURS.token(alg, &header.to_string(), &payload.to_string())
@@ -75,7 +75,7 @@ fn claim(name: &str, value: Value) -> String {
     signed(&head("ES384"), &with(body(), name, value))
 }
 
-fn from(issuer: &str, name: &str, value: Value) -> String {
+pub(crate) fn from(issuer: &str, name: &str, value: Value) -> String {
     signed(&head("ES384"), &with(claims(issuer, NOW.secs()), name, value))
 }
 
@@ -86,7 +86,7 @@ fn claims_text(name: &str, text: &str) -> String {
     OURS.token("ES384", &head("ES384").to_string(), &payload)
 }
 
-fn good() -> String {
+pub(crate) fn good() -> String {
     signed(&head("ES384"), &body())
 }
 
@@ -125,7 +125,12 @@ fn signed_by(keys: &Keys, header: &Value, payload: &Value) -> String {
 }
 
 /// (what is wrong, the beginning of the reason's Debug text, the token, its good twin)
-type Row = (&'static str, &'static str, String, String);
+pub(crate) type Row = (&'static str, &'static str, String, String);
+
+/// Every hostile token and its twin.
+pub(crate) fn rows() -> Vec<Row> {
+    [shapes(), headers(), keys(), claim_types(), claim_values()].concat()
+}
 
 fn shapes() -> Vec<Row> {
     let payload = b64(body().to_string());
@@ -825,7 +830,7 @@ fn claim_values() -> Vec<Row> {
 #[tokio::test]
 async fn each_flaw_is_refused_for_its_own_reason_and_its_twin_is_accepted() {
     let gate = gate();
-    let rows = [shapes(), headers(), keys(), claim_types(), claim_values()].concat();
+    let rows = rows();
     assert!(rows.len() > 130, "{}", rows.len());
     let mut wrong = Vec::new();
     for (what, expected, hostile, twin) in rows {

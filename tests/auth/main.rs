@@ -12,6 +12,7 @@ mod gate;
 mod server;
 mod signer;
 
+mod examination;
 mod files;
 mod hostile;
 mod interop;

@@ -47,6 +47,17 @@ pub enum AudienceRule {
 }
 
 impl AudienceRule {
+    /// The rule that a setting states.
+    pub(super) const fn of(setting: &AudienceSetting) -> Self {
+        match setting {
+            AudienceSetting::Endpoint => Self::Endpoint,
+            AudienceSetting::Service => Self::Service,
+            AudienceSetting::Base => Self::Base,
+            AudienceSetting::Prefix => Self::Prefix,
+            AudienceSetting::Literal(_) => Self::Literal,
+        }
+    }
+
     /// The word for log and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,14 +93,31 @@ impl Endpoints {
         called: &Called<'_>,
     ) -> Option<AudienceRule> {
         rules.iter().find_map(|rule| {
-            sent.clone().any(|value| self.matches(rule, value, called)).then_some(match rule {
-                AudienceSetting::Endpoint => AudienceRule::Endpoint,
-                AudienceSetting::Service => AudienceRule::Service,
-                AudienceSetting::Base => AudienceRule::Base,
-                AudienceSetting::Prefix => AudienceRule::Prefix,
-                AudienceSetting::Literal(_) => AudienceRule::Literal,
-            })
+            sent.clone()
+                .any(|value| self.matches(rule, value, called))
+                .then_some(AudienceRule::of(rule))
         })
+    }
+
+    /// What `rule` takes for a call of `called`, as one would write it; nothing where it takes nothing.
+    pub(super) fn written(&self, rule: &AudienceSetting, called: &Called<'_>) -> Option<String> {
+        let base = &self.base;
+        let endpoint = |called: &Called<'_>| match *called {
+            Called::Discovery => base.clone(),
+            Called::Service(id) => format!("{base}/{id}"),
+            Called::Feedback(id) => format!("{base}/{id}/feedback"),
+            Called::Analytics(id, uuid) => format!("{base}/{id}/analytics/{uuid}"),
+        };
+        match rule {
+            AudienceSetting::Endpoint => Some(endpoint(called)),
+            AudienceSetting::Service => called.service().map(|id| endpoint(&Called::Service(id))),
+            AudienceSetting::Base => Some(base.clone()),
+            AudienceSetting::Prefix => {
+                let origin = base.get(..self.origin_length).unwrap_or_default();
+                Some(format!("{origin}, or anything from there on the way to {}", endpoint(called)))
+            }
+            AudienceSetting::Literal(literal) => Some(literal.clone()),
+        }
     }
 
     fn matches(&self, rule: &AudienceSetting, value: &str, called: &Called<'_>) -> bool {

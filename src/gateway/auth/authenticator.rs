@@ -6,6 +6,7 @@
 //! Whether the token has been used before is not asked here: that spends it, and comes after the body
 //! has been read.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,25 +21,26 @@ use crate::clock::{Clock, UnixTime};
 use crate::entropy::Entropy;
 use crate::gateway::auth::audience::{AudienceRule, Called, Endpoints};
 use crate::gateway::auth::bearer;
-use crate::gateway::auth::claims::Claims;
+use crate::gateway::auth::checks;
+use crate::gateway::auth::claims::{Claims, Payload};
 use crate::gateway::auth::client::Client;
 use crate::gateway::auth::error::{AuthError, AuthReason};
 use crate::gateway::auth::jwk::VerifyingKey;
-use crate::gateway::auth::keys::{ClientKeys, KeyStatus, NoKey};
+use crate::gateway::auth::keys::{ClientKeys, KeyStatus};
 use crate::gateway::auth::metrics::Metrics;
 use crate::gateway::auth::problems::{SettingsError, SettingsProblem};
 use crate::gateway::auth::settings::{ClientSettings, KeySettings, ReplayMode};
 use crate::gateway::auth::setup::{Registered, Setup, check_keys, check_shared};
 use crate::gateway::auth::shown::Shown;
-use crate::gateway::auth::token::Unverified;
+use crate::gateway::auth::token::{Header, NEVER_TAKEN, Parts, known};
 use crate::names::{ClientId, Tenant};
 
 /// Knows the clients and verifies their tokens.
 #[derive(Debug)]
 pub struct Authenticator {
-    by_issuer: HashMap<String, Registered>,
+    pub(super) by_issuer: HashMap<String, Registered>,
     order: Vec<Arc<ClientKeys>>,
-    endpoints: Endpoints,
+    pub(super) endpoints: Endpoints,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -125,18 +127,36 @@ impl Authenticator {
         headers: &HeaderMap,
         called: &Called<'_>,
     ) -> Result<Verified, AuthError> {
-        let token = bearer::token(headers).map_err(AuthError::anonymous)?;
-        let token = Unverified::parse(token).map_err(AuthError::anonymous)?;
-        let issuer = token.claimed_issuer().map_err(AuthError::anonymous)?;
-        let Some(registered) = self.by_issuer.get(&issuer) else {
+        self.decide(headers, called, self.clock.now()).await
+    }
+
+    /// The same at any time.
+    pub(super) async fn decide(
+        &self,
+        headers: &HeaderMap,
+        called: &Called<'_>,
+        now: UnixTime,
+    ) -> Result<Verified, AuthError> {
+        let anonymous = AuthError::anonymous;
+        let token = bearer::token(headers).map_err(anonymous)?;
+        let parts = Parts::cut(token).map_err(anonymous)?;
+        let header = parts.header().map_err(anonymous)?;
+        let claimed =
+            Claimed::read(&Header::parse(&header).map_err(anonymous)?).map_err(anonymous)?;
+        let signature = parts.signature().map_err(anonymous)?;
+        let payload = parts.payload().map_err(anonymous)?;
+        let payload = Payload::parse(&payload).map_err(anonymous)?;
+        let issuer = payload.issuer().map_err(anonymous)?;
+        let Some(registered) = self.by_issuer.get(issuer.as_ref()) else {
             let reason = AuthReason::Issuer(Shown::new(&issuer));
             return Err(AuthError::of(reason, None, &issuer));
         };
         let client = &registered.client;
         let refused = |reason| AuthError::of(reason, Some(&client.id), &issuer);
-        let key = verify(&token, client, &registered.keys).await.map_err(refused)?;
-        let claims = Claims::parse(&token.payload).map_err(refused)?;
-        let audience_rule = self.accept(&claims, client, called).map_err(refused)?;
+        let key = verify(&claimed, parts.message(), &signature, registered).await;
+        let key = key.map_err(refused)?;
+        let claims = Claims::read(&payload).map_err(refused)?;
+        let audience_rule = self.accept(&claims, client, called, now).map_err(refused)?;
         Ok(Verified {
             client: client.id.clone(),
             keep_until: claims.expires_at.plus(client.skew),
@@ -148,7 +168,7 @@ impl Authenticator {
             replay: client.replay,
             audience_rule,
             kid: Arc::clone(key.kid()),
-            issuer,
+            issuer: issuer.into_owned(),
         })
     }
 
@@ -175,76 +195,52 @@ impl Authenticator {
         claims: &Claims<'_>,
         client: &Client,
         called: &Called<'_>,
+        now: UnixTime,
     ) -> Result<AudienceRule, AuthReason> {
-        let sent = claims.audience.iter().map(AsRef::as_ref);
-        let rule = self.endpoints.accept(&client.audience, sent, called);
-        let rule =
-            rule.ok_or_else(|| AuthReason::Audience(Shown::new(&claims.audience.join(" "))))?;
-        check_times(claims, client, self.clock.now())?;
-        match &claims.tenant {
-            Some(tenant) if !client.knows_tenant(tenant) => {
-                return Err(AuthReason::Tenant(Shown::new(tenant.as_str())));
-            }
-            None if client.needs_tenant() => return Err(AuthReason::TenantMissing),
-            Some(_) | None => {}
+        let rule = checks::audience(&claims.audience, client, &self.endpoints, called)?;
+        checks::not_expired(claims.expires_at, client, now)?;
+        checks::issued(claims.issued_at, client, now)?;
+        checks::begun(claims.not_before, client, now)?;
+        checks::lifetime(claims.issued_at, claims.expires_at, client, now)?;
+        checks::tenant(claims.tenant.as_ref(), client)?;
+        checks::service(called, client)?;
+        Ok(rule)
+    }
+}
+
+/// What the header says about how the token is signed. Nothing of it is believed.
+struct Claimed<'a> {
+    alg: Cow<'a, str>,
+    kid: Cow<'a, str>,
+    jku: Option<Cow<'a, str>>,
+}
+
+impl<'a> Claimed<'a> {
+    fn read(header: &Header<'a>) -> Result<Self, AuthReason> {
+        for (name, fault) in &NEVER_TAKEN {
+            header.lacks(name, fault)?;
         }
-        match called.service() {
-            Some(service) if !client.may_call(service) => {
-                Err(AuthReason::ServiceForbidden(service.clone()))
-            }
-            Some(_) | None => Ok(rule),
-        }
+        header.typ()?;
+        header.is_not_nested()?;
+        Ok(Self { alg: header.alg()?, kid: header.kid()?, jku: header.jku()? })
     }
 }
 
 async fn verify(
-    token: &Unverified<'_>,
-    client: &Client,
-    keys: &ClientKeys,
+    claimed: &Claimed<'_>,
+    message: &[u8],
+    signature: &Vec<u8>,
+    registered: &Registered,
 ) -> Result<Arc<VerifyingKey>, AuthReason> {
-    let header = &token.header;
-    let algorithm = header.algorithm.clone().map_err(AuthReason::Algorithm)?;
-    if !client.algorithms.contains(&algorithm) {
-        return Err(AuthReason::Algorithm(Shown::new(&format!("{algorithm:?}"))));
-    }
-    if let Some(jku) = header.jku.as_ref().filter(|jku| !client.jku.contains(jku)) {
-        return Err(AuthReason::Jku(Shown::new(jku)));
-    }
-    let kid = || Shown::new(&header.kid);
-    let key = keys.find(&header.kid).await.map_err(|none| match none {
-        NoKey::Unknown => AuthReason::KidUnknown(kid()),
-        NoKey::Refused(fault) => AuthReason::KeyRefused { kid: kid(), fault: fault.code() },
-        NoKey::Unavailable { retry_after } => AuthReason::KeysUnavailable { retry_after },
-    })?;
-    if !key.is_for(algorithm) {
-        keys.suspect();
-        return Err(AuthReason::KeyMismatch(kid()));
-    }
-    if !key.verifies(algorithm, token.message, &token.signature) {
-        keys.suspect();
-        return Err(AuthReason::Signature);
-    }
+    let (client, keys) = (&registered.client, &registered.keys);
+    let algorithm = known(&claimed.alg)?;
+    checks::allowed(algorithm, client)?;
+    checks::jku(claimed.jku.as_deref(), client)?;
+    let key = checks::key(&claimed.kid, keys).await?;
+    checks::fits(&key, algorithm)
+        .and_then(|()| checks::signature(&key, algorithm, message, signature))
+        .inspect_err(|_| keys.suspect())?;
     Ok(key)
-}
-
-fn check_times(claims: &Claims<'_>, client: &Client, now: UnixTime) -> Result<(), AuthReason> {
-    let (skew, max) = (client.skew, client.max_lifetime);
-    if now >= claims.expires_at.plus(skew) {
-        return Err(AuthReason::Expired);
-    }
-    if claims.issued_at > now.plus(skew) {
-        return Err(AuthReason::IssuedInFuture);
-    }
-    if claims.not_before.is_some_and(|at| at > now.plus(skew)) {
-        return Err(AuthReason::NotYetValid);
-    }
-    let runs_backwards = claims.expires_at <= claims.issued_at;
-    let lives_long = claims.expires_at.since(claims.issued_at) > max;
-    let stays_long = claims.expires_at.since(now) > max.saturating_add(skew);
-    if runs_backwards || lives_long || stays_long {
-        return Err(AuthReason::Lifetime);
-    }
-    Ok(())
 }
 
 impl Verified {

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::clock::UnixTime;
 use crate::gateway::auth::error::{AuthReason, ClaimFault, Malformed};
 use crate::gateway::auth::members::{Members, text};
+use crate::gateway::auth::shown::Shown;
 use crate::names::Tenant;
 
 /// The longest `jti` in characters. Known clients send a UUID, 25 random letters or 64 hex digits.
@@ -15,16 +16,99 @@ const MAX_JTI: usize = 256;
 /// 9999-12-31T23:59:59Z.
 const LAST_SECOND: u64 = 253_402_300_799;
 
+/// A token's claims, each read only when it is asked for.
+#[derive(Debug)]
+pub(super) struct Payload<'a>(Members<'a>);
+
+impl<'a> Payload<'a> {
+    /// Reads `json`.
+    ///
+    /// # Errors
+    /// [`Malformed::ClaimsJson`]
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self, AuthReason> {
+        Members::parse(json).map(Self).map_err(|_| AuthReason::Malformed(Malformed::ClaimsJson))
+    }
+
+    /// The `iss` that the token claims. Before its signature is verified it picks whose keys to verify with,
+    /// and serves nothing else.
+    ///
+    /// # Errors
+    /// [`Malformed::Issuer`]
+    pub(super) fn issuer(&self) -> Result<Cow<'a, str>, AuthReason> {
+        match self.0.text("iss") {
+            Ok(Some(issuer)) => Ok(issuer),
+            Ok(None) | Err(_) => Err(AuthReason::Malformed(Malformed::Issuer)),
+        }
+    }
+
+    /// `aud`, one or several.
+    ///
+    /// # Errors
+    /// [`AuthReason::Claim`], as those below.
+    pub(super) fn audience(&self) -> Result<Vec<Cow<'a, str>>, AuthReason> {
+        self.required("aud", audience)
+    }
+
+    /// `exp`
+    pub(super) fn expires_at(&self) -> Result<UnixTime, AuthReason> {
+        self.required("exp", time)
+    }
+
+    /// `iat`
+    pub(super) fn issued_at(&self) -> Result<UnixTime, AuthReason> {
+        self.required("iat", time)
+    }
+
+    /// `nbf`, which Epic sends.
+    pub(super) fn not_before(&self) -> Result<Option<UnixTime>, AuthReason> {
+        self.optional("nbf", time)
+    }
+
+    /// `jti`
+    pub(super) fn jti(&self) -> Result<Cow<'a, str>, AuthReason> {
+        self.required("jti", jti)
+    }
+
+    /// `tenant`
+    pub(super) fn tenant(&self) -> Result<Option<Tenant>, AuthReason> {
+        self.optional("tenant", tenant)
+    }
+
+    /// The names of the claims that nothing here reads.
+    pub(super) fn others(&self) -> Vec<Shown> {
+        const READ: [&str; 7] = ["iss", "aud", "exp", "iat", "nbf", "jti", "tenant"];
+        self.0.names().filter(|name| !READ.contains(name)).map(Shown::new).collect()
+    }
+
+    fn required<T>(
+        &self,
+        claim: &'static str,
+        read: impl Fn(&'a RawValue) -> Result<T, ClaimFault>,
+    ) -> Result<T, AuthReason> {
+        let missing = || AuthReason::Claim { claim, fault: ClaimFault::Missing };
+        self.optional(claim, read)?.ok_or_else(missing)
+    }
+
+    fn optional<T>(
+        &self,
+        claim: &'static str,
+        read: impl Fn(&'a RawValue) -> Result<T, ClaimFault>,
+    ) -> Result<Option<T>, AuthReason> {
+        let raw = self.0.raw(claim);
+        raw.map(read).transpose().map_err(|fault| AuthReason::Claim { claim, fault })
+    }
+}
+
 /// The claims that count here (CDS Hooks 2.0, JSON Web Token; RFC 7519 section 4.1).
 #[derive(Debug)]
 pub(super) struct Claims<'a> {
-    /// `aud`, one or several.
+    /// `aud`
     pub(super) audience: Vec<Cow<'a, str>>,
     /// `exp`
     pub(super) expires_at: UnixTime,
     /// `iat`
     pub(super) issued_at: UnixTime,
-    /// `nbf`, which Epic sends.
+    /// `nbf`
     pub(super) not_before: Option<UnixTime>,
     /// `jti`
     pub(super) jti: Cow<'a, str>,
@@ -36,21 +120,16 @@ impl<'a> Claims<'a> {
     /// Reads a payload whose signature is verified.
     ///
     /// # Errors
-    /// [`AuthReason::Claim`], [`AuthReason::Malformed`]
-    pub(super) fn parse(payload: &'a [u8]) -> Result<Self, AuthReason> {
-        let members =
-            Members::parse(payload).map_err(|_| AuthReason::Malformed(Malformed::ClaimsJson))?;
-        let required = |claim| {
-            members.raw(claim).ok_or(AuthReason::Claim { claim, fault: ClaimFault::Missing })
-        };
-        let wrong = |claim| move |fault| AuthReason::Claim { claim, fault };
-        let time = |claim| required(claim).and_then(|raw| time(raw).map_err(wrong(claim)));
-        let audience = audience(required("aud")?).map_err(wrong("aud"))?;
-        let (expires_at, issued_at) = (time("exp")?, time("iat")?);
-        let not_before = members.has("nbf").then(|| time("nbf")).transpose()?;
-        let jti = jti(required("jti")?).map_err(wrong("jti"))?;
-        let tenant = members.raw("tenant").map(tenant).transpose().map_err(wrong("tenant"))?;
-        Ok(Self { audience, expires_at, issued_at, not_before, jti, tenant })
+    /// [`AuthReason::Claim`]
+    pub(super) fn read(payload: &Payload<'a>) -> Result<Self, AuthReason> {
+        Ok(Self {
+            audience: payload.audience()?,
+            expires_at: payload.expires_at()?,
+            issued_at: payload.issued_at()?,
+            not_before: payload.not_before()?,
+            jti: payload.jti()?,
+            tenant: payload.tenant()?,
+        })
     }
 }
 

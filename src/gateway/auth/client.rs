@@ -34,10 +34,10 @@ pub(super) struct Client {
 }
 
 /// Ten years: the specification's own example token lives for three and a half.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 366 * 86_400);
+pub(super) const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// More would no longer be a skew.
-const LARGEST_SKEW: Duration = Duration::from_secs(10 * 60);
+pub(super) const LARGEST_SKEW: Duration = Duration::from_secs(10 * 60);
 
 /// A complaint: what kind, which key, and a sentence.
 pub(super) type Complaint = (Code, &'static str, String);
@@ -70,6 +70,16 @@ impl Client {
         self.services.is_empty() || self.services.contains(service)
     }
 
+    /// The services that it may call, in words.
+    pub(super) fn services(&self) -> Vec<String> {
+        list(self.services.iter().map(ServiceId::as_str))
+    }
+
+    /// The tenants that its tokens may name, in words.
+    pub(super) fn tenants(&self) -> Vec<String> {
+        list(self.tenants.iter().map(Tenant::as_str))
+    }
+
     /// Whether it has a list of tenants, one of which its tokens must name.
     pub(super) fn needs_tenant(&self) -> bool {
         !self.tenants.is_empty()
@@ -79,6 +89,12 @@ impl Client {
     pub(super) fn knows_tenant(&self, tenant: &Tenant) -> bool {
         self.tenants.is_empty() || self.tenants.contains(tenant)
     }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort();
+    if names.is_empty() { vec!["any".to_owned()] } else { names }
 }
 
 /// Where a client's keys come from, as its settings name it.

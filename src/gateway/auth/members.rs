@@ -28,6 +28,11 @@ impl<'a> Members<'a> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 
+    /// The members' names, in their order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+
     /// Whether there is a member `name`, whatever its value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.raw(name).is_some()

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::entropy::{Entropy, draw};
 use crate::gateway::auth::kept::Shelf;
 use crate::gateway::auth::keys::{ClientKeys, Held};
-use crate::gateway::auth::source::{Loaded, Source};
+use crate::gateway::auth::source::{LoadError, Loaded, Source};
 
 /// Reads a client's set again and again.
 #[derive(Clone, Debug)]
@@ -71,6 +71,25 @@ impl Refresher {
                 }
             }
         }
+    }
+
+    /// Reads the set once, without the task, and keeps nothing on disk.
+    ///
+    /// # Errors
+    /// [`LoadError`]
+    pub(super) async fn read_once(&self) -> Result<(), LoadError> {
+        self.keys.progress().start();
+        let loaded = self.source.load(self.keys.rules().allow_public_test_keys).await;
+        let read = loaded.map(|loaded| drop(self.take(loaded)));
+        self.keys.attempted(read.as_ref().err().map(LoadError::code), self.backoff_max);
+        read
+    }
+
+    /// Does as if it had been tried in vain: whoever asks for a key that is not held then gets an answer at
+    /// once.
+    pub(super) fn leave_unread(&self) {
+        self.keys.progress().start();
+        self.keys.attempted(Some("not-asked"), self.backoff_max);
     }
 
     fn take(&self, loaded: Loaded) -> Arc<Held> {

@@ -19,7 +19,7 @@ use crate::gateway::auth::metrics::Metrics;
 use crate::gateway::auth::problems::SettingsProblem;
 use crate::gateway::auth::refresher::Refresher;
 use crate::gateway::auth::settings::{ClientSettings, KeySettings};
-use crate::gateway::auth::source::Source;
+use crate::gateway::auth::source::{LoadError, Source};
 use crate::outbound::fetch::reach::Reach;
 use crate::outbound::fetch::{Fetcher, Limits};
 use crate::outbound::roots;
@@ -37,6 +37,29 @@ pub(super) struct Registered {
     pub(super) keys: Arc<ClientKeys>,
     /// Not for inline keys.
     pub(super) refresher: Option<Refresher>,
+}
+
+impl Registered {
+    /// Where the keys come from, by the key of the configuration that says so.
+    pub(super) fn source(&self) -> String {
+        self.refresher.as_ref().map_or_else(|| "jwks".to_owned(), |r| r.source.to_string())
+    }
+
+    /// Reads the keys once, for somebody who runs no task: a file in any case, a server only where it is to
+    /// be `asked`.
+    ///
+    /// # Errors
+    /// [`LoadError`]
+    pub(super) async fn read_keys(&self, asked: bool) -> Result<(), LoadError> {
+        let Some(refresher) = &self.refresher else { return Ok(()) };
+        match &refresher.source {
+            Source::Server { .. } if !asked => {
+                refresher.leave_unread();
+                Ok(())
+            }
+            Source::Server { .. } | Source::File { .. } => refresher.read_once().await,
+        }
+    }
 }
 
 /// What all clients share.

@@ -1,5 +1,6 @@
 //! Where a client's set comes from, time after time.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -71,6 +72,15 @@ impl LoadError {
             Self::FileTooLarge => "too-large",
             Self::Set(KeySetError::NotASet) => "not-a-set",
             Self::Set(KeySetError::NoUsableKey(_)) => "no-usable-key",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server { url, .. } => write!(f, "jwks_url {url}"),
+            Self::File { path, .. } => write!(f, "jwks_file {}", path.display()),
         }
     }
 }

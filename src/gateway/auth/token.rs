@@ -1,5 +1,7 @@
 //! A token as it came: taken apart, its header judged, nothing in it believed.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -11,101 +13,156 @@ use crate::gateway::auth::shown::Shown;
 /// The longest `kid` that is looked up.
 const MAX_KID: usize = 256;
 
-/// A JWS in compact form with an acceptable header, its signature not yet looked at.
+/// Header parameters whose presence refuses a token, whatever they say.
+pub(super) const NEVER_TAKEN: [(&str, HeaderFault); 6] = [
+    ("crit", HeaderFault::Crit),
+    ("b64", HeaderFault::B64),
+    ("zip", HeaderFault::Zip),
+    ("jwk", HeaderFault::Jwk),
+    ("x5u", HeaderFault::X5u),
+    ("x5c", HeaderFault::X5c),
+];
+
+/// The three parts of a JWS in compact form, still in base64url.
 #[derive(Debug)]
-pub(super) struct Unverified<'a> {
+pub(super) struct Parts<'a> {
     /// `header.payload`: what is signed.
-    pub(super) message: &'a [u8],
-    /// The signature's bytes.
-    pub(super) signature: Vec<u8>,
-    /// The payload's bytes.
-    pub(super) payload: Vec<u8>,
-    /// What the header says.
-    pub(super) header: Header,
+    message: &'a str,
+    header: &'a str,
+    payload: &'a str,
+    signature: &'a str,
 }
 
-/// The header parameters that are used. Others are ignored, as RFC 7515 section 4 demands, except
-/// for those that refuse the token ([`HeaderFault`]).
-#[derive(Debug)]
-pub(super) struct Header {
-    /// `alg`, where it is one that a client can be allowed; else what was sent.
-    pub(super) algorithm: Result<Algorithm, Shown>,
-    /// `kid`.
-    pub(super) kid: String,
-    /// `jku`.
-    pub(super) jku: Option<String>,
-}
-
-impl<'a> Unverified<'a> {
-    /// Takes `token` apart.
+impl<'a> Parts<'a> {
+    /// Cuts `token` at its dots.
     ///
     /// # Errors
-    /// [`AuthReason::Malformed`], [`AuthReason::Header`], [`AuthReason::Algorithm`],
-    /// [`AuthReason::KidMissing`]
-    pub(super) fn parse(token: &'a str) -> Result<Self, AuthReason> {
+    /// [`Malformed::Parts`]
+    pub(super) fn cut(token: &'a str) -> Result<Self, AuthReason> {
         const PARTS: AuthReason = AuthReason::Malformed(Malformed::Parts);
         let (message, signature) = token.rsplit_once('.').ok_or(PARTS)?;
         let (header, payload) = message.split_once('.').ok_or(PARTS)?;
         if payload.contains('.') || header.is_empty() || payload.is_empty() {
             return Err(PARTS);
         }
-        let header = Header::parse(&decode(header)?)?;
-        Ok(Self {
-            message: message.as_bytes(),
-            signature: decode(signature)?,
-            payload: decode(payload)?,
-            header,
-        })
+        Ok(Self { message, header, payload, signature })
     }
 
-    /// The `iss` that the token claims. It picks whose keys to verify with, and serves nothing else.
+    /// What is signed.
+    pub(super) const fn message(&self) -> &'a [u8] {
+        self.message.as_bytes()
+    }
+
+    /// The header's JSON.
     ///
     /// # Errors
-    /// [`AuthReason::Malformed`]
-    pub(super) fn claimed_issuer(&self) -> Result<String, AuthReason> {
-        let members = Members::parse(&self.payload)
-            .map_err(|_| AuthReason::Malformed(Malformed::ClaimsJson))?;
-        match members.text("iss") {
-            Ok(Some(issuer)) => Ok(issuer.into_owned()),
-            Ok(None) | Err(_) => Err(AuthReason::Malformed(Malformed::Issuer)),
-        }
+    /// [`Malformed::Base64`]
+    pub(super) fn header(&self) -> Result<Vec<u8>, AuthReason> {
+        decode(self.header)
+    }
+
+    /// The payload's JSON.
+    ///
+    /// # Errors
+    /// [`Malformed::Base64`]
+    pub(super) fn payload(&self) -> Result<Vec<u8>, AuthReason> {
+        decode(self.payload)
+    }
+
+    /// The signature's bytes.
+    ///
+    /// # Errors
+    /// [`Malformed::Base64`]
+    pub(super) fn signature(&self) -> Result<Vec<u8>, AuthReason> {
+        decode(self.signature)
     }
 }
 
-impl Header {
-    fn parse(json: &[u8]) -> Result<Self, AuthReason> {
-        let members =
-            Members::parse(json).map_err(|_| AuthReason::Malformed(Malformed::HeaderJson))?;
-        for (name, fault) in [
-            ("crit", HeaderFault::Crit),
-            ("b64", HeaderFault::B64),
-            ("zip", HeaderFault::Zip),
-            ("jwk", HeaderFault::Jwk),
-            ("x5u", HeaderFault::X5u),
-            ("x5c", HeaderFault::X5c),
-        ] {
-            if members.has(name) {
-                return Err(AuthReason::Header(fault));
-            }
-        }
-        let text =
-            |name| members.text(name).map_err(|_| AuthReason::Malformed(Malformed::HeaderType));
+/// The header parameters. Those that are not asked for here are ignored, as RFC 7515 section 4 demands.
+#[derive(Debug)]
+pub(super) struct Header<'a>(Members<'a>);
+
+impl<'a> Header<'a> {
+    /// Reads `json`.
+    ///
+    /// # Errors
+    /// [`Malformed::HeaderJson`]
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self, AuthReason> {
+        Members::parse(json).map(Self).map_err(|_| AuthReason::Malformed(Malformed::HeaderJson))
+    }
+
+    /// That one of the [`NEVER_TAKEN`] is not there.
+    ///
+    /// # Errors
+    /// `fault`, where `name` is there.
+    pub(super) fn lacks(&self, name: &str, fault: &HeaderFault) -> Result<(), AuthReason> {
+        if self.0.has(name) { Err(AuthReason::Header(fault.clone())) } else { Ok(()) }
+    }
+
+    /// `typ`, which is `JWT` where it is there.
+    ///
+    /// # Errors
+    /// [`HeaderFault::Typ`], [`Malformed::HeaderType`]
+    pub(super) fn typ(&self) -> Result<Option<Cow<'a, str>>, AuthReason> {
         // RFC 7515 section 4.1.9: media type names are not case-sensitive.
-        if let Some(typ) = text("typ")?.filter(|typ| !typ.eq_ignore_ascii_case("JWT")) {
-            return Err(AuthReason::Header(HeaderFault::Typ(Shown::new(&typ))));
+        match self.text("typ")? {
+            Some(typ) if !typ.eq_ignore_ascii_case("JWT") => {
+                Err(AuthReason::Header(HeaderFault::Typ(Shown::new(&typ))))
+            }
+            typ => Ok(typ),
         }
-        if text("cty")?.is_some_and(|cty| cty.eq_ignore_ascii_case("JWT")) {
+    }
+
+    /// That `cty` does not say that there is a token within the token.
+    ///
+    /// # Errors
+    /// [`HeaderFault::Nested`], [`Malformed::HeaderType`]
+    pub(super) fn is_not_nested(&self) -> Result<(), AuthReason> {
+        if self.text("cty")?.is_some_and(|cty| cty.eq_ignore_ascii_case("JWT")) {
             return Err(AuthReason::Header(HeaderFault::Nested));
         }
-        let alg = text("alg")?.ok_or_else(|| AuthReason::Algorithm(Shown::new("")))?;
-        let algorithm = Algorithm::from_name(&alg).ok_or_else(|| Shown::new(&alg));
-        let kid = members.text("kid").ok().flatten().ok_or(AuthReason::KidMissing)?;
+        Ok(())
+    }
+
+    /// What `alg` says. Whether it is anything that can be allowed is [`known`]'s to say.
+    ///
+    /// # Errors
+    /// [`AuthReason::Algorithm`] where it is not there, [`Malformed::HeaderType`]
+    pub(super) fn alg(&self) -> Result<Cow<'a, str>, AuthReason> {
+        self.text("alg")?.ok_or_else(|| AuthReason::Algorithm(Shown::new("")))
+    }
+
+    /// `kid`.
+    ///
+    /// # Errors
+    /// [`AuthReason::KidMissing`]
+    pub(super) fn kid(&self) -> Result<Cow<'a, str>, AuthReason> {
+        let kid = self.0.text("kid").ok().flatten().ok_or(AuthReason::KidMissing)?;
         if kid.is_empty() || kid.chars().count() > MAX_KID {
             return Err(AuthReason::KidMissing);
         }
-        let jku = text("jku")?.map(|jku| jku.into_owned());
-        Ok(Self { algorithm, kid: kid.into_owned(), jku })
+        Ok(kid)
     }
+
+    /// `jku`.
+    ///
+    /// # Errors
+    /// [`Malformed::HeaderType`]
+    pub(super) fn jku(&self) -> Result<Option<Cow<'a, str>>, AuthReason> {
+        self.text("jku")
+    }
+
+    fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, AuthReason> {
+        self.0.text(name).map_err(|_| AuthReason::Malformed(Malformed::HeaderType))
+    }
+}
+
+/// The algorithm that `alg` names.
+///
+/// # Errors
+/// [`AuthReason::Algorithm`] where it names none that a client can be allowed.
+pub(super) fn known(alg: &str) -> Result<Algorithm, AuthReason> {
+    Algorithm::from_name(alg).ok_or_else(|| AuthReason::Algorithm(Shown::new(alg)))
 }
 
 /// Base64url without padding, as RFC 7515 section 2 has it, and no bits left over: one text for one
