@@ -52,12 +52,22 @@ impl Default for Settings {
     }
 }
 
-/// The system refuses the address.
+/// Why it cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("health: cannot listen on {address}: {source}")]
-pub struct HealthError {
-    address: SocketAddr,
-    source: io::Error,
+pub enum HealthError {
+    /// The system refuses the address.
+    #[error("health: cannot listen on {address}: {source}")]
+    Address {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A listener that was handed over is none.
+    #[error(
+        "health: the socket that was handed over cannot be listened on: {0}; hand over a listening TCP socket"
+    )]
+    Socket(io::Error),
 }
 
 /// The health listener, bound, and not yet serving.
@@ -73,9 +83,20 @@ impl Health {
     /// # Errors
     /// [`HealthError`] where the system refuses.
     pub async fn bind(settings: &Settings) -> Result<Self, HealthError> {
-        let refused = |source| HealthError { address: settings.address, source };
+        let refused = |source| HealthError::Address { address: settings.address, source };
         let listener = TcpListener::bind(settings.address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Takes a listener that somebody else has opened, whatever `health.address` says.
+    ///
+    /// # Errors
+    /// [`HealthError`] where it is none.
+    pub fn take(socket: std::net::TcpListener) -> Result<Self, HealthError> {
+        let taken = socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket));
+        let listener = taken.map_err(HealthError::Socket)?;
+        let address = listener.local_addr().map_err(HealthError::Socket)?;
         Ok(Self { listener, address })
     }
 

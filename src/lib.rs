@@ -10,6 +10,7 @@ pub mod problem;
 pub mod units;
 pub mod names;
 pub mod body;
+pub mod files;
 pub mod trace;
 pub mod audit;
 pub mod record;

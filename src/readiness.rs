@@ -157,7 +157,14 @@ mod tests {
         let full = readiness.degrade("store: full");
         assert!(readiness.pending().is_empty(), "it goes on");
         assert_eq!(readiness.degraded(), ["store: full"]);
+        let short = Arc::new(AtomicBool::new(true));
+        let seen = Arc::clone(&short);
+        readiness.add_remark(Box::new(move || {
+            seen.load(Ordering::Acquire).then(|| "keys: new".to_owned()).into_iter().collect()
+        }));
+        assert_eq!(readiness.degraded(), ["store: full", "keys: new"]);
         drop(full);
+        short.store(false, Ordering::Release);
         assert!(readiness.degraded().is_empty());
         readiness.drain();
         assert_eq!(readiness.pending(), ["draining"]);

@@ -3,15 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::app::ambient::{Ambient, StartError, inside, note};
+use crate::app::ambient::{Ambient, StartError, inside, note, outside};
 use crate::app::lasting::{Lasting, Metrics};
-use crate::app::state::state_directory;
+use crate::app::state::{state_directory, state_problems};
+use crate::audit::Audit;
 use crate::body::Intake;
 use crate::config::Config;
+use crate::config::client::Client;
+use crate::doors::Doors;
 use crate::entropy::Entropy;
 use crate::gateway::analytics::AnalyticsPath;
+use crate::gateway::auth;
 use crate::gateway::auth::Authenticator;
 use crate::gateway::cors::Cors;
 use crate::gateway::discovery::DiscoveryPath;
@@ -22,6 +29,7 @@ use crate::gateway::hook::HookPath;
 use crate::gateway::inspect::policy::{Policy, PolicyError};
 use crate::gateway::issued::Lookup;
 use crate::gateway::jwks::JwksPath;
+use crate::gateway::limit;
 use crate::gateway::limit::Limits;
 use crate::gateway::open::OpenPath;
 use crate::gateway::replay::Replay;
@@ -33,7 +41,7 @@ use crate::gateway::signer::GatewaySigner;
 use crate::gateway::tokens::{CardIds, KnownNames, LinkTokens};
 use crate::gateway::upstream::{Signer, Upstreams};
 use crate::gateway::{Gateway, Ways};
-use crate::keyring::LiveKeyring;
+use crate::keyring::{Keyring, LiveKeyring};
 use crate::names::{ClientId, ServiceId, UpstreamId};
 use crate::problem::{Code, KeyPath, Problem, Problems};
 use crate::redis::Redis;
@@ -56,11 +64,64 @@ impl Generation {
     /// # Errors
     /// [`StartError`]
     pub(crate) fn new(config: Config, steps: Steps, lasting: &Lasting) -> Result<Self, StartError> {
-        let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::clone(&lasting.keyring)));
-        let upstreams = Arc::new(upstreams(&config, &signer, &lasting.ambient, &lasting.metrics)?);
+        let upstreams =
+            Arc::new(upstreams(&config, &lasting.keyring, &lasting.ambient, &lasting.metrics)?);
+        Self::of(config, steps, upstreams, lasting)
+    }
+
+    /// Puts together what `config` describes, with all of this one that has not changed.
+    ///
+    /// # Errors
+    /// [`StartError`] with a sentence for each problem.
+    pub(crate) fn succeeded_by(
+        &self,
+        config: Config,
+        lasting: &Lasting,
+    ) -> Result<Self, StartError> {
+        let steps = Steps::renewed(&config, self)?;
+        let upstreams = self.upstreams.renewed(&config.upstream, config.public_url.as_url());
+        Self::of(config, steps, Arc::new(upstreams.map_err(inside)?), lasting)
+    }
+
+    fn of(
+        config: Config,
+        steps: Steps,
+        upstreams: Arc<Upstreams>,
+        lasting: &Lasting,
+    ) -> Result<Self, StartError> {
         let (auth, limits) = (Arc::clone(&steps.auth), Arc::clone(&steps.limits));
         let gateway = Arc::new(gateway(&config, steps, Arc::clone(&upstreams), lasting)?);
         Ok(Self { config: Arc::new(config), gateway, auth, limits, upstreams })
+    }
+
+    /// Starts what keeps it fresh, where that does not run from before; it ends with `stop`, or with the last
+    /// generation that needs it.
+    pub(crate) fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        self.auth.start(tasks, stop.clone());
+    }
+
+    /// Says what is wrong with a configuration beyond its form: files, keys, certificates, URLs. Reads files
+    /// and makes none.
+    pub(crate) fn check(config: &Config, ambient: &Ambient) -> Vec<Problem> {
+        let metrics = Metrics::register(&mut Registry::default(), ambient);
+        let mut problems = Vec::new();
+        if let Err(error) = Steps::new(config, None, ambient, &metrics) {
+            problems.extend(error.0.0);
+        }
+        problems.extend(Doors::check(&config.listener, &ambient.clock).err().map(Problem::from));
+        problems.extend(Audit::check(&config.audit).err().map(Problem::from));
+        problems.extend(state_problems(config));
+        // A key of its own: checking must not make the key file.
+        match Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref()) {
+            Ok(keyring) => {
+                let keyring = Arc::new(LiveKeyring::new(keyring, ambient.clock.now()));
+                if let Err(error) = upstreams(config, &keyring, ambient, &metrics) {
+                    problems.extend(error.0.0);
+                }
+            }
+            Err(error) => problems.extend(outside(error).0.0),
+        }
+        problems
     }
 
     /// What it was made of. Holds names of files, and no secret out of one.
@@ -109,35 +170,47 @@ impl Steps {
         ambient: &Ambient,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
+        let auth = Authenticator::new(
+            clients(config),
+            config.jwks.clone(),
+            config.public_url.as_url(),
+            state_directory(config).as_deref(),
+            Arc::clone(&ambient.clock),
+            Arc::clone(&ambient.entropy),
+            metrics.auth.clone(),
+        );
+        let limits = Limits::new(
+            &config.limits,
+            &own_limits(config),
+            redis.cloned(),
+            Arc::clone(&ambient.clock),
+            metrics.limit.clone(),
+        );
+        Self::of(config, auth, limits)
+    }
+
+    /// The same, with what `before` holds and has not changed.
+    ///
+    /// # Errors
+    /// [`StartError`] with a sentence for each problem.
+    pub(crate) fn renewed(config: &Config, before: &Generation) -> Result<Self, StartError> {
+        let auth = before.auth.renewed(
+            clients(config),
+            &config.jwks,
+            config.public_url.as_url(),
+            state_directory(config).as_deref(),
+        );
+        Self::of(config, auth, before.limits.renewed(&config.limits, &own_limits(config)))
+    }
+
+    fn of(
+        config: &Config,
+        auth: Result<Authenticator, auth::SettingsError>,
+        limits: Result<Limits, Problems>,
+    ) -> Result<Self, StartError> {
         let mut problems = Vec::new();
-        let clients = config.client.iter().map(|client| client.auth.clone()).collect();
-        let auth = note(
-            &mut problems,
-            Authenticator::new(
-                clients,
-                config.jwks.clone(),
-                config.public_url.as_url(),
-                state_directory(config).as_deref(),
-                Arc::clone(&ambient.clock),
-                Arc::clone(&ambient.entropy),
-                metrics.auth.clone(),
-            ),
-        );
-        let overrides: Vec<_> = config
-            .client
-            .iter()
-            .filter_map(|client| Some((client.auth.id.clone(), client.limit?)))
-            .collect();
-        let limits = note(
-            &mut problems,
-            Limits::new(
-                &config.limits,
-                &overrides,
-                redis.cloned(),
-                Arc::clone(&ambient.clock),
-                metrics.limit.clone(),
-            ),
-        );
+        let auth = note(&mut problems, auth);
+        let limits = note(&mut problems, limits);
         let cors = note(&mut problems, Cors::new(&config.cors));
         let policies = config
             .client
@@ -169,6 +242,16 @@ fn policy_problem(client: usize, error: PolicyError) -> Problem {
     }
 }
 
+fn clients(config: &Config) -> Vec<auth::ClientSettings> {
+    config.client.iter().map(|client| client.auth.clone()).collect()
+}
+
+/// Clients with limits of their own.
+fn own_limits(config: &Config) -> Vec<(ClientId, limit::ClientSettings)> {
+    let own = |client: &Client| Some((client.auth.id.clone(), client.limit?));
+    config.client.iter().filter_map(own).collect()
+}
+
 fn services(config: &Config) -> Services {
     let default = service::Settings::any();
     let entries = if config.service.is_empty() {
@@ -193,16 +276,17 @@ fn services(config: &Config) -> Services {
 ///
 /// # Errors
 /// [`StartError`] with a sentence for each problem.
-pub(crate) fn upstreams(
+fn upstreams(
     config: &Config,
-    signer: &Arc<dyn Signer>,
+    keyring: &Arc<LiveKeyring>,
     ambient: &Ambient,
     metrics: &Metrics,
 ) -> Result<Upstreams, StartError> {
+    let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::clone(keyring)));
     Upstreams::new(
         &config.upstream,
         config.public_url.as_url(),
-        Some(signer),
+        Some(&signer),
         &ambient.clock,
         &ambient.entropy,
         &metrics.upstream,

@@ -1,8 +1,10 @@
 //! What outlives every configuration: made once per process, and taken over by each generation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::watch::Sender;
 
 use crate::app::ambient::{Ambient, StartError};
 use crate::app::state::local;
@@ -55,6 +57,8 @@ pub(crate) struct Lasting {
     pub(crate) keyring: Arc<LiveKeyring>,
     pub(crate) local: Arc<Local>,
     pub(crate) deliveries: Arc<Deliveries>,
+    /// For which the key file must be good.
+    pub(crate) longest_life: Sender<Duration>,
 }
 
 impl Lasting {
@@ -68,10 +72,11 @@ impl Lasting {
         (metrics, audit): (Metrics, Audit),
         store: Arc<dyn Store>,
         keyring: Arc<LiveKeyring>,
+        longest_life: Sender<Duration>,
     ) -> Result<Self, StartError> {
         let local = Arc::new(local(config, &ambient, metrics.replay.clone())?);
         let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
         let deliveries = Arc::new(Deliveries::new(Arc::clone(&store), clock, entropy));
-        Ok(Self { ambient, metrics, audit, store, keyring, local, deliveries })
+        Ok(Self { ambient, metrics, audit, store, keyring, local, deliveries, longest_life })
     }
 }

@@ -1,29 +1,34 @@
 //! Assembly: the only place that knows every concrete type.
 
 pub mod ambient;
+pub mod sockets;
+mod supervisor;
 mod state;
 mod lasting;
 mod generation;
 mod live;
+mod restart;
+mod watching;
+mod reload;
 mod bypass;
 mod upkeep;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::sync::watch::Receiver;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::ambient::{inside, outside};
 use crate::app::bypass::bypass_check;
-use crate::app::generation::{Steps, upstreams};
+use crate::app::generation::Steps;
 use crate::app::lasting::{Lasting, Metrics};
+use crate::app::reload::{Reached, Reloads, prints};
 use crate::app::state::{
-    key_file_watch, live_keyring, open_redis, open_store, replicas, state_problems,
-    tell_of_key_file,
+    key_file_watch, live_keyring, open_redis, open_store, replicas, tell_of_key_file,
 };
 use crate::app::upkeep::{leave, tend, watch};
 use crate::audit::{Audit, Event, What};
@@ -31,10 +36,9 @@ use crate::bypass::{BypassCheck, Standings};
 use crate::config::Config;
 use crate::doors::{Doors, Drained};
 use crate::gateway::Gateway;
-use crate::gateway::signer::GatewaySigner;
-use crate::gateway::upstream::Signer;
 use crate::health::Health;
-use crate::keyring::{KeyFileWatch, Keyring, LiveKeyring};
+use crate::keyring::KeyFileWatch;
+use crate::names::ClientId;
 use crate::problem::Problem;
 use crate::readiness::Readiness;
 use crate::redis::Redis;
@@ -43,7 +47,9 @@ use crate::store::{Fullness, Repeating, Store};
 
 pub use ambient::{Ambient, StartError};
 pub use generation::Generation;
-pub use live::Live;
+pub use live::{Attempt, Cause, Live, ReloadStatus};
+pub use reload::Source;
+pub use sockets::Sockets;
 pub use state::longest_life;
 
 /// How long what runs beside the calls may take to end when all calls are answered. What waits for something
@@ -54,11 +60,12 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct App {
     live: Live,
-    lasting: Lasting,
+    lasting: Arc<Lasting>,
     doors: Doors,
     health: Health,
     readiness: Readiness,
     registry: Registry,
+    reloads: reload::Metrics,
     key_file: Option<KeyFileWatch>,
     replicas: Option<Replicas>,
     fullness: Fullness,
@@ -70,26 +77,7 @@ impl App {
     /// Says what is wrong with a configuration beyond its form: files, keys, certificates, URLs. Reads
     /// files and makes none.
     pub fn check(config: &Config, ambient: &Ambient) -> Vec<Problem> {
-        let metrics = Metrics::register(&mut Registry::default(), ambient);
-        let mut problems = Vec::new();
-        if let Err(error) = Steps::new(config, None, ambient, &metrics) {
-            problems.extend(error.0.0);
-        }
-        problems.extend(Doors::check(&config.listener, &ambient.clock).err().map(Problem::from));
-        problems.extend(Audit::check(&config.audit).err().map(Problem::from));
-        problems.extend(state_problems(config));
-        // A key of its own: checking must not make the key file.
-        match Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref()) {
-            Ok(keyring) => {
-                let keyring = LiveKeyring::new(keyring, ambient.clock.now());
-                let signer: Arc<dyn Signer> = Arc::new(GatewaySigner::new(Arc::new(keyring)));
-                if let Err(error) = upstreams(config, &signer, ambient, &metrics) {
-                    problems.extend(error.0.0);
-                }
-            }
-            Err(error) => problems.extend(outside(error).0.0),
-        }
-        problems
+        Generation::check(config, ambient)
     }
 
     /// Makes every step and binds every listener, so that nothing that can be known to be wrong is found
@@ -98,7 +86,19 @@ impl App {
     /// # Errors
     /// [`StartError`]
     pub async fn bind(config: Config, ambient: Ambient) -> Result<Self, StartError> {
-        Self::assemble(config, ambient, open_store).await
+        Self::bind_with(config, ambient, Sockets::default()).await
+    }
+
+    /// The same with listeners that were handed over in place of those that the configuration names.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn bind_with(
+        config: Config,
+        ambient: Ambient,
+        sockets: Sockets,
+    ) -> Result<Self, StartError> {
+        Self::assemble(config, ambient, sockets, open_store).await
     }
 
     /// The same on a store of the caller's own, whatever `[state]` says: for embedding, and for meeting a
@@ -111,13 +111,14 @@ impl App {
         ambient: Ambient,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
-        Self::assemble(config, ambient, |_, _, _| Ok(store)).await
+        Self::assemble(config, ambient, Sockets::default(), |_, _, _| Ok(store)).await
     }
 
     /// Opens the store only once nothing is wrong with the configuration and the addresses are free.
     async fn assemble(
         config: Config,
         ambient: Ambient,
+        sockets: Sockets,
         open: impl FnOnce(&Config, Option<&Redis>, &Ambient) -> Result<Arc<dyn Store>, StartError>,
     ) -> Result<Self, StartError> {
         let mut registry = Registry::default();
@@ -126,10 +127,8 @@ impl App {
         metrics.auth = metrics.auth.audited(audit.clone());
         let redis = open_redis(&config, &mut registry)?;
         let steps = Steps::new(&config, redis.as_ref(), &ambient, &metrics)?;
-        let doors = Doors::bind(&config.listener, Arc::clone(&ambient.clock), &mut registry)
-            .await
-            .map_err(outside)?;
-        let health = Health::bind(&config.health).await.map_err(outside)?;
+        let doors = doors(&config, sockets.public, &ambient, &mut registry).await?;
+        let health = health(&config, sockets.health).await?;
         let store = Repeating::new(
             open(&config, redis.as_ref(), &ambient)?,
             config.state.redis.timeout.get(),
@@ -139,22 +138,27 @@ impl App {
         let _there_or_not = store.ready().await;
         let keyring = Arc::new(live_keyring(&config, &ambient)?);
         let replicas = replicas(&config, redis.as_ref(), &keyring, &ambient, &mut registry)?;
-        let key_file = key_file_watch(&config, &ambient, &keyring, &mut registry, &audit);
+        let life = Sender::new(longest_life(&config));
+        let key_file =
+            key_file_watch(&config, &ambient, &keyring, life.subscribe(), (&mut registry, &audit));
         let fullness = Fullness::new(Arc::clone(&store));
         registry.register_collector(Box::new(fullness.clone()));
         let arrivals = redis.as_ref().map(Redis::arrivals);
-        let lasting = Lasting::new(&config, ambient, (metrics, audit), store, keyring)?;
-        let live = Live::new(Generation::new(config, steps, &lasting)?);
+        let now = ambient.clock.now();
+        let reloads = reload::Metrics::register(&mut registry, now);
+        let lasting = Lasting::new(&config, ambient, (metrics, audit), store, keyring, life)?;
+        let live = Live::new(Generation::new(config, steps, &lasting)?, now);
         let own = vec![doors.local_addr(), health.local_addr()];
         let bypass = bypass_check(&live, own, Arc::clone(&lasting.ambient.clock), &mut registry);
         let readiness = readiness(&live, &lasting.audit);
         Ok(Self {
             live,
-            lasting,
+            lasting: Arc::new(lasting),
             doors,
             health,
             readiness,
             registry,
+            reloads,
             key_file,
             replicas,
             fullness,
@@ -194,13 +198,22 @@ impl App {
     /// Serves until `shutdown` is cancelled. Then readiness turns false, accepting goes on while load
     /// balancers notice, and accepted work is finished within its deadline.
     pub async fn serve(self, shutdown: CancellationToken) -> Drained {
+        self.serve_with(None, shutdown).await
+    }
+
+    /// The same, and takes up what changes in the configuration meanwhile. systemd is told how it stands.
+    pub async fn serve_from(self, source: Source, shutdown: CancellationToken) -> Drained {
+        self.serve_with(Some(source), shutdown).await
+    }
+
+    async fn serve_with(self, source: Option<Source>, shutdown: CancellationToken) -> Drained {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (public, health) = (self.public_addr(), self.health_addr());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %public, %health, "serving");
         let (live, lasting) = (self.live, self.lasting);
         lasting.audit.note(Event::new(What::Started).detail(env!("CARGO_PKG_VERSION")));
         let (clock, first) = (&lasting.ambient.clock, live.generation());
-        first.auth().start(&tasks, stop.clone());
+        first.start(&tasks, &stop);
         tasks.spawn(self.health.serve(
             self.readiness.clone(),
             Arc::new(self.registry),
@@ -225,10 +238,23 @@ impl App {
             stop.clone(),
         ));
 
-        let (accepting, grace) =
-            (CancellationToken::new(), first.config().listener.ready_grace.get());
+        if let Some(source) = source {
+            let seen = prints(source.file.clone(), first.config());
+            let reached = Reached {
+                live: live.clone(),
+                lasting: Arc::clone(&lasting),
+                manners: self.doors.manners(),
+                readiness: self.readiness.clone(),
+                metrics: self.reloads,
+                tasks: tasks.clone(),
+                stop: stop.clone(),
+            };
+            tasks.spawn(Reloads::new(source, reached, seen).run());
+            supervisor::ready();
+        }
         drop(first);
-        tasks.spawn(leave(self.readiness, grace, shutdown, accepting.clone()));
+        let accepting = CancellationToken::new();
+        tasks.spawn(leave(self.readiness, live.clone(), shutdown, accepting.clone()));
         let handle = move |request, peer| {
             let gateway = Arc::clone(live.generation().gateway());
             async move { gateway.handle(request, peer).await }
@@ -270,13 +296,37 @@ fn tell_of_audit(readiness: &Readiness, audit: &Audit) {
     readiness.add_remark(Box::new(move || told(&remark, false)));
 }
 
+async fn doors(
+    config: &Config,
+    socket: Option<TcpListener>,
+    ambient: &Ambient,
+    registry: &mut Registry,
+) -> Result<Doors, StartError> {
+    let clock = Arc::clone(&ambient.clock);
+    match socket {
+        Some(socket) => Doors::take(socket, &config.listener, clock, registry),
+        None => Doors::bind(&config.listener, clock, registry).await,
+    }
+    .map_err(outside)
+}
+
+async fn health(config: &Config, socket: Option<TcpListener>) -> Result<Health, StartError> {
+    match socket {
+        Some(socket) => Health::take(socket),
+        None => Health::bind(&config.health).await,
+    }
+    .map_err(outside)
+}
+
+/// Clients without keys keep calls away from this replica, unless a reload has brought them.
 fn readiness(live: &Live, audit: &Audit) -> Readiness {
     let readiness = Readiness::new();
-    let live = live.clone();
-    readiness.add_check(Box::new(move || {
-        let pending = live.generation().auth().pending();
-        pending.into_iter().map(|client| format!("keys: {client}")).collect()
-    }));
+    let named = |clients: Vec<ClientId>| {
+        clients.into_iter().map(|client| format!("keys: {client}")).collect()
+    };
+    let (first, second) = (live.clone(), live.clone());
+    readiness.add_check(Box::new(move || named(first.generation().auth().pending())));
+    readiness.add_remark(Box::new(move || named(second.generation().auth().missing())));
     tell_of_audit(&readiness, audit);
     readiness
 }

@@ -1,10 +1,12 @@
 //! What is kept between calls: keys, entries, and what this replica remembers by itself.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::watch::Receiver;
 
 use crate::app::ambient::{Ambient, StartError, inside, outside};
 use crate::audit::Audit;
@@ -15,6 +17,7 @@ use crate::gateway::replay::{Local, WhenStoreDown};
 use crate::gateway::service;
 use crate::keyring;
 use crate::keyring::{KeyFileWatch, KeyState, Keyring, KeyringError, LiveKeyring};
+use crate::names::ClientId;
 use crate::problem::{Code, KeyPath, Problem};
 use crate::readiness::Readiness;
 use crate::redis;
@@ -124,13 +127,13 @@ pub(crate) fn key_file_watch(
     config: &Config,
     ambient: &Ambient,
     keyring: &Arc<LiveKeyring>,
-    registry: &mut Registry,
-    audit: &Audit,
+    longest_life: Receiver<Duration>,
+    (registry, audit): (&mut Registry, &Audit),
 ) -> Option<KeyFileWatch> {
     let metrics = keyring::Metrics::register(registry, Arc::clone(keyring));
-    let (life, clock) = (longest_life(config), Arc::clone(&ambient.clock));
-    let (path, ring) = (config.key_file()?, Arc::clone(keyring));
-    Some(KeyFileWatch::new(path, life, ring, clock, metrics, audit.clone()))
+    let (path, clock) = (config.key_file()?, Arc::clone(&ambient.clock));
+    let ring = Arc::clone(keyring);
+    Some(KeyFileWatch::new(path, longest_life, ring, clock, metrics, audit.clone()))
 }
 
 /// Says in readiness that the key file cannot be taken up. Calls are answered as before; but this replica
@@ -148,17 +151,21 @@ pub fn longest_life(config: &Config) -> Duration {
     lives.max().unwrap_or_default()
 }
 
-/// What this replica remembers of the tokens of clients that go on without the store.
+/// The clients that go on without the store.
+pub(crate) fn going_on_alone(config: &Config) -> HashSet<ClientId> {
+    let goes_on = |client: &&Client| match client.replay.when_store_down {
+        WhenStoreDown::Refuse => false,
+        WhenStoreDown::Local => true,
+    };
+    config.client.iter().filter(goes_on).map(|client| client.auth.id.clone()).collect()
+}
+
+/// What this replica remembers of their tokens.
 pub(crate) fn local(
     config: &Config,
     ambient: &Ambient,
     metrics: replay::Metrics,
 ) -> Result<Local, StartError> {
-    let goes_on = |client: &&Client| match client.replay.when_store_down {
-        WhenStoreDown::Refuse => false,
-        WhenStoreDown::Local => true,
-    };
-    let clients = config.client.iter().filter(goes_on).map(|client| client.auth.id.clone());
     let (clock, entropy) = (Arc::clone(&ambient.clock), ambient.entropy.as_ref());
-    Local::new(clients.collect(), replay::CAPACITY, clock, entropy, metrics).map_err(outside)
+    Local::new(going_on_alone(config), replay::CAPACITY, clock, entropy, metrics).map_err(outside)
 }

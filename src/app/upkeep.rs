@@ -7,6 +7,7 @@ use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::live::Live;
+use crate::app::supervisor;
 use crate::clock::Clock;
 use crate::gateway::replay::Local;
 use crate::readiness::Readiness;
@@ -15,12 +16,14 @@ use crate::store::{Fullness, Store, StoreError};
 /// The way out: not ready at once, not accepting after a while.
 pub(crate) async fn leave(
     readiness: Readiness,
-    grace: Duration,
+    live: Live,
     shutdown: CancellationToken,
     accepting: CancellationToken,
 ) {
     shutdown.cancelled().await;
     readiness.drain();
+    supervisor::stopping();
+    let grace = live.generation().config().listener.ready_grace.get();
     tokio::time::sleep(grace).await;
     accepting.cancel();
 }

@@ -11,9 +11,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt, reload};
 
-use crate::app::{Ambient, App};
+use crate::app::{Ambient, App, Sockets, Source};
 use crate::cli::exit::{
     DEFAULT_CONFIG, EX_CONFIG, EX_SOFTWARE, EX_USAGE, complain, load, with_runtime,
 };
@@ -95,7 +99,14 @@ fn serve(path: &std::path::Path) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    install_log(&config.log);
+    let log = install_log(&config.log);
+    let sockets = match Sockets::handed_over() {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            complain(error);
+            return ExitCode::from(EX_SOFTWARE);
+        }
+    };
     // What a person can mend in the file is told in one go, before anything outside is touched.
     let problems = App::check(&config, &Ambient::system());
     if !problems.is_empty() {
@@ -103,7 +114,15 @@ fn serve(path: &std::path::Path) -> ExitCode {
         return ExitCode::from(EX_CONFIG);
     }
     with_runtime(async {
-        let app = match App::bind(config, Ambient::system()).await {
+        // Before anything takes its time: a hangup that nobody awaits ends the process.
+        let asked = match on_hangup() {
+            Ok(asked) => asked,
+            Err(error) => {
+                complain(format_args!("signals cannot be handled: {error}"));
+                return ExitCode::from(EX_SOFTWARE);
+            }
+        };
+        let app = match App::bind_with(config, Ambient::system(), sockets).await {
             Ok(app) => app,
             Err(error) => {
                 complain(&error);
@@ -121,7 +140,8 @@ fn serve(path: &std::path::Path) -> ExitCode {
                 return ExitCode::from(EX_SOFTWARE);
             }
         };
-        let _drained = app.serve(shutdown).await;
+        let source = Source { file: path.to_owned(), asked, log };
+        let _drained = app.serve_from(source, shutdown).await;
         ExitCode::SUCCESS
     })
 }
@@ -141,7 +161,7 @@ fn check(path: &std::path::Path) -> ExitCode {
 }
 
 fn run_demo(once: bool, port: u16) -> ExitCode {
-    install_log(&Log { level: Level::only_errors(), format: LogFormat::Text });
+    let _unchanged = install_log(&Log { level: Level::only_errors(), format: LogFormat::Text });
     with_runtime(async {
         let shutdown = match on_signal() {
             Ok(shutdown) => shutdown,
@@ -162,13 +182,33 @@ fn run_demo(once: bool, port: u16) -> ExitCode {
     })
 }
 
-fn install_log(log: &Log) {
-    let lines = tracing_subscriber::fmt().with_env_filter(log.level.filter()).with_ansi(false);
-    // A second subscriber in one process is refused; the first then serves both.
-    let _ = match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Text => lines.with_writer(io::stderr).try_init(),
+/// Gives what changes the level later. The format stays.
+fn install_log(log: &Log) -> Box<dyn Fn(&Log) + Send + Sync> {
+    let (filter, handle) = reload::Layer::new(log.level.filter());
+    let lines = fmt::layer().with_ansi(false);
+    let lines = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => lines.with_writer(io::stderr).boxed(),
     };
+    // A second subscriber in one process is refused; the first then serves both.
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    Box::new(move |log| {
+        // Nobody has a subscriber that is gone, or another one: then there is nothing to change.
+        let _ = handle.reload(log.level.filter());
+    })
+}
+
+/// A message for each SIGHUP.
+fn on_hangup() -> io::Result<mpsc::Receiver<()>> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    // One that waits stands for all that come meanwhile.
+    let (ask, asked) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            let _ = ask.try_send(());
+        }
+    });
+    Ok(asked)
 }
 
 /// Cancelled by SIGTERM or SIGINT.

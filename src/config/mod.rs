@@ -5,12 +5,14 @@
 pub mod sentence;
 pub mod schema;
 pub mod log;
+pub mod reload;
 pub mod public_url;
 pub mod client;
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use figment::Figment;
@@ -23,6 +25,7 @@ use crate::body;
 use crate::config::client::Client;
 use crate::config::log::Log;
 use crate::config::public_url::PublicUrl;
+use crate::config::reload::Reload;
 use crate::doors;
 use crate::gateway::auth;
 use crate::gateway::cards::policy::Ids;
@@ -67,6 +70,9 @@ pub struct Config {
     /// One event per security decision.
     #[serde(default)]
     pub audit: audit::Settings,
+    /// Taking up changes while it runs.
+    #[serde(default)]
+    pub reload: Reload,
     /// State that survives.
     #[serde(default)]
     pub state: store::Settings,
@@ -242,6 +248,9 @@ impl Config {
             problems.push(
                 "several [[upstream]] and no [[service]]: say which service is where".to_owned(),
             );
+        }
+        if self.reload.poll.get() < Duration::from_secs(1) {
+            problems.push("reload.poll: less than a second; write \"30s\"".to_owned());
         }
         problems.extend(self.unknown_services());
         problems.extend(self.unmapped_credentials());

@@ -456,8 +456,9 @@ fn watched(bench: &Bench, path: &Path) -> (Arc<LiveKeyring>, KeyFileWatch, Regis
     let live = Arc::new(LiveKeyring::new(bench.ring(), bench.clock.now()));
     let metrics = Metrics::register(&mut registry, Arc::clone(&live));
     let clock = Arc::new(bench.clock.clone());
+    let life = tokio::sync::watch::channel(LIFE).1;
     let watch =
-        KeyFileWatch::new(path.to_owned(), LIFE, Arc::clone(&live), clock, metrics, Audit::off());
+        KeyFileWatch::new(path.to_owned(), life, Arc::clone(&live), clock, metrics, Audit::off());
     (live, watch, registry)
 }
 

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Audit, Event, What};
@@ -44,7 +45,7 @@ enum Unseen {
 #[derive(Debug)]
 pub struct KeyFileWatch {
     path: PathBuf,
-    longest_life: Duration,
+    longest_life: Receiver<Duration>,
     keyring: Arc<LiveKeyring>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -62,10 +63,10 @@ enum Seen {
 
 impl KeyFileWatch {
     /// Watches the file at `path`, from which `keyring` was read, for keys whose work may live for
-    /// `longest_life`.
+    /// `longest_life`, as it is at each look.
     pub const fn new(
         path: PathBuf,
-        longest_life: Duration,
+        longest_life: Receiver<Duration>,
         keyring: Arc<LiveKeyring>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
@@ -153,7 +154,7 @@ impl KeyFileWatch {
     }
 
     fn parse(&self, text: &Text) -> Result<Keyring, KeyringError> {
-        Keyring::try_from(&KeyFile::parse(&self.path, text)?)?.lasting(self.longest_life)
+        Keyring::try_from(&KeyFile::parse(&self.path, text)?)?.lasting(*self.longest_life.borrow())
     }
 
     fn take_up(&self, ring: Keyring) {
@@ -253,9 +254,10 @@ mod tests {
 
         fn watch(&self) -> KeyFileWatch {
             let (live, clock) = (Arc::clone(&self.live), Arc::clone(&self.obstacle));
+            let life = tokio::sync::watch::channel(LIFE).1;
             KeyFileWatch::new(
                 self.path.clone(),
-                LIFE,
+                life,
                 live,
                 clock,
                 Metrics::default(),

@@ -26,11 +26,11 @@ use crate::gateway::auth::claims::{Claims, Payload};
 use crate::gateway::auth::client::Client;
 use crate::gateway::auth::error::{AuthError, AuthReason};
 use crate::gateway::auth::jwk::VerifyingKey;
-use crate::gateway::auth::keys::{ClientKeys, KeyStatus};
+use crate::gateway::auth::keys::KeyStatus;
 use crate::gateway::auth::metrics::Metrics;
 use crate::gateway::auth::problems::{SettingsError, SettingsProblem};
 use crate::gateway::auth::settings::{ClientSettings, KeySettings, ReplayMode};
-use crate::gateway::auth::setup::{Registered, Setup, check_keys, check_shared};
+use crate::gateway::auth::setup::{Registered, Setup, Supply, check_keys, check_shared};
 use crate::gateway::auth::shown::Shown;
 use crate::gateway::auth::token::{Header, NEVER_TAKEN, Parts, known};
 use crate::names::{ClientId, Tenant};
@@ -39,9 +39,10 @@ use crate::names::{ClientId, Tenant};
 #[derive(Debug)]
 pub struct Authenticator {
     pub(super) by_issuer: HashMap<String, Registered>,
-    order: Vec<Arc<ClientKeys>>,
+    order: Vec<Arc<Supply>>,
     pub(super) endpoints: Endpoints,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     metrics: Metrics,
 }
 
@@ -77,20 +78,47 @@ impl Authenticator {
         entropy: Arc<dyn Entropy>,
         metrics: Metrics,
     ) -> Result<Self, SettingsError> {
+        let keys = &keys;
+        let setup = Setup { keys, state_dir, clock, entropy, metrics, before: None };
+        Self::register(clients, setup, public_url)
+    }
+
+    /// The clients of a changed configuration. Those whose keys come from where they came from before keep
+    /// them, and all that is known of them; the others' are held as at [`Authenticator::new`], and none of
+    /// them is [`pending`](Authenticator::pending).
+    ///
+    /// # Errors
+    /// [`SettingsError`] with everything that is wrong.
+    pub fn renewed(
+        &self,
+        clients: Vec<ClientSettings>,
+        keys: &KeySettings,
+        public_url: &Url,
+        state_dir: Option<&Path>,
+    ) -> Result<Self, SettingsError> {
         let setup = Setup {
-            keys: &keys,
+            keys,
             state_dir,
-            clock: Arc::clone(&clock),
-            entropy,
-            metrics: metrics.clone(),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            metrics: self.metrics.clone(),
+            before: Some(&self.order),
         };
-        let mut problems = check_keys(&keys);
+        Self::register(clients, setup, public_url)
+    }
+
+    fn register(
+        clients: Vec<ClientSettings>,
+        setup: Setup<'_>,
+        public_url: &Url,
+    ) -> Result<Self, SettingsError> {
+        let mut problems = check_keys(setup.keys);
         problems.extend(check_shared(&clients));
         let (mut by_issuer, mut order) = (HashMap::new(), Vec::new());
         for (index, settings) in clients.into_iter().enumerate() {
             match setup.register(&settings) {
                 Ok(registered) => {
-                    order.push(Arc::clone(&registered.keys));
+                    order.push(Arc::clone(&registered.supply));
                     by_issuer.insert(settings.issuer, registered);
                 }
                 Err(complaints) => {
@@ -104,17 +132,17 @@ impl Authenticator {
         if !problems.is_empty() {
             return Err(SettingsError(problems));
         }
-        Ok(Self { by_issuer, order, endpoints: Endpoints::new(public_url), clock, metrics })
+        let Setup { clock, entropy, metrics, .. } = setup;
+        let endpoints = Endpoints::new(public_url);
+        Ok(Self { by_issuer, order, endpoints, clock, entropy, metrics })
     }
 
-    /// Starts one task per client that has keys to fetch or read; each ends with `stop`. From now on the
-    /// gauges are of these clients.
+    /// Starts one task per client that has keys to fetch or read, where none runs from before; each ends with
+    /// `stop`, or when nobody has the client any more. From now on the gauges are of these clients.
     pub fn start(&self, tasks: &TaskTracker, stop: CancellationToken) {
-        self.metrics.show(self.order.clone());
-        for registered in self.by_issuer.values() {
-            if let Some(refresher) = registered.refresher.clone() {
-                tasks.spawn(refresher.run(stop.child_token()));
-            }
+        self.metrics.show(self.order.iter().map(|supply| Arc::clone(&supply.keys)).collect());
+        for supply in &self.order {
+            supply.start(tasks, stop.child_token());
         }
     }
 
@@ -172,21 +200,31 @@ impl Authenticator {
         })
     }
 
-    /// The clients whose calls cannot be verified for want of keys.
+    /// The clients whose calls cannot be verified for want of keys, and are to wait elsewhere.
     pub fn pending(&self) -> Vec<ClientId> {
-        let pending = self.order.iter().filter(|keys| !keys.is_usable());
-        pending.map(|keys| keys.client().clone()).collect()
+        self.without_keys(|supply| supply.is_awaited)
+    }
+
+    /// The clients whose calls cannot be verified for want of keys, and that nobody waits for: those that a
+    /// reload has brought.
+    pub fn missing(&self) -> Vec<ClientId> {
+        self.without_keys(|supply| !supply.is_awaited)
+    }
+
+    fn without_keys(&self, which: impl Fn(&Supply) -> bool) -> Vec<ClientId> {
+        let without = self.order.iter().filter(|supply| which(supply) && !supply.keys.is_usable());
+        without.map(|supply| supply.keys.client().clone()).collect()
     }
 
     /// What can be told about the keys, in the order of the configuration.
     pub fn status(&self) -> Vec<KeyStatus> {
-        self.order.iter().map(|keys| keys.status()).collect()
+        self.order.iter().map(|supply| supply.keys.status()).collect()
     }
 
     /// Has the keys of `client` read again now, cool-down or not.
     pub fn refresh(&self, client: &ClientId) {
-        for keys in self.order.iter().filter(|keys| keys.client() == client) {
-            keys.progress().demand();
+        for supply in self.order.iter().filter(|supply| supply.keys.client() == client) {
+            supply.keys.progress().demand();
         }
     }
 
@@ -232,7 +270,7 @@ async fn verify(
     signature: &Vec<u8>,
     registered: &Registered,
 ) -> Result<Arc<VerifyingKey>, AuthReason> {
-    let (client, keys) = (&registered.client, &registered.keys);
+    let (client, keys) = (&registered.client, &registered.supply.keys);
     let algorithm = known(&claimed.alg)?;
     checks::allowed(algorithm, client)?;
     checks::jku(claimed.jku.as_deref(), client)?;

@@ -55,7 +55,7 @@ pub(super) struct ClientKeys {
 #[derive(Debug)]
 pub(super) struct Held {
     /// The set.
-    pub(super) set: KeySet,
+    pub(super) set: Arc<KeySet>,
     /// When it was read from its source.
     pub(super) fetched_at: UnixTime,
     usable_until: Duration,
@@ -132,6 +132,10 @@ impl ClientKeys {
 
     /// Puts `set`, read at `fetched_at`, in the place of the set before.
     pub(super) fn hold(&self, set: KeySet, fetched_at: UnixTime) -> Arc<Held> {
+        self.hold_shared(Arc::new(set), fetched_at)
+    }
+
+    fn hold_shared(&self, set: Arc<KeySet>, fetched_at: UnixTime) -> Arc<Held> {
         let age = self.clock.now().since(fetched_at);
         let left =
             if self.has_source { self.rules.max_stale.saturating_sub(age) } else { Duration::MAX };
@@ -139,6 +143,15 @@ impl ClientKeys {
         let held = Arc::new(Held { set, fetched_at, usable_until });
         self.held.store(Some(Arc::clone(&held)));
         held
+    }
+
+    /// Begins with the keys that `other` holds, where they were read later than those that are held here.
+    pub(super) fn begin_with(&self, other: &Self) {
+        let theirs = other.held.load_full();
+        let ours = self.held.load().as_ref().map(|held| held.fetched_at);
+        if let Some(theirs) = theirs.filter(|held| Some(held.fetched_at) > ours) {
+            self.hold_shared(Arc::clone(&theirs.set), theirs.fetched_at);
+        }
     }
 
     /// The attempt that was started has ended. Answers when the next is due, `next_in` from now.
@@ -190,7 +203,7 @@ impl ClientKeys {
     /// What can be told about these keys.
     pub(super) fn status(&self) -> KeyStatus {
         let held = self.usable();
-        let set = held.as_ref().map(|held| &held.set);
+        let set = held.as_ref().map(|held| held.set.as_ref());
         let last_success = self.held.load().as_ref().map(|held| held.fetched_at);
         let now = self.clock.monotonic();
         KeyStatus {

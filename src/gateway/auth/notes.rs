@@ -110,8 +110,9 @@ impl Notes {
         registered: &Registered,
         live: bool,
     ) -> Option<Arc<VerifyingKey>> {
-        let (client, keys, source) = (&registered.client, &registered.keys, registered.source());
-        let trouble = registered.read_keys(live).await.err();
+        let (client, supply) = (&registered.client, &registered.supply);
+        let (keys, source) = (&supply.keys, supply.source());
+        let trouble = supply.read_keys(live).await.err();
         let kid = said.kid.as_deref()?;
         let found = checks::key(kid, keys).await;
         let status = keys.status();

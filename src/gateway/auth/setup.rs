@@ -6,10 +6,15 @@ use std::hash::Hash;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::files::{Prints, named};
 use crate::gateway::auth::client::{Client, Complaint, KeyOrigin};
 use crate::gateway::auth::freshness::Freshness;
 use crate::gateway::auth::kept::Shelf;
@@ -20,6 +25,7 @@ use crate::gateway::auth::problems::SettingsProblem;
 use crate::gateway::auth::refresher::Refresher;
 use crate::gateway::auth::settings::{ClientSettings, KeySettings};
 use crate::gateway::auth::source::{LoadError, Source};
+use crate::names::ClientId;
 use crate::outbound::fetch::reach::Reach;
 use crate::outbound::fetch::{Fetcher, Limits};
 use crate::outbound::roots;
@@ -28,18 +34,53 @@ use crate::problem::Code;
 /// How far the clock may have been set back since a set was kept.
 const CLOCK_SET_BACK: Duration = Duration::from_secs(5 * 60);
 
-/// A client, its keys, and what keeps them fresh.
+/// A client and its keys.
 #[derive(Debug)]
 pub(super) struct Registered {
     /// Who.
     pub(super) client: Client,
     /// With which keys.
-    pub(super) keys: Arc<ClientKeys>,
-    /// Not for inline keys.
-    pub(super) refresher: Option<Refresher>,
+    pub(super) supply: Arc<Supply>,
 }
 
-impl Registered {
+/// A client's keys and what keeps them fresh: one for all configurations that say the same about where they
+/// come from. The refreshing ends with the last of them.
+#[derive(Debug)]
+pub(super) struct Supply {
+    /// The keys.
+    pub(super) keys: Arc<ClientKeys>,
+    /// Whether calls are to wait elsewhere until there are keys. Those of a client that a reload brings are
+    /// not waited for: it would take the others' calls away from every replica at once.
+    pub(super) is_awaited: bool,
+    origin: Origin,
+    /// Not for inline keys.
+    refresher: Option<Refresher>,
+    is_started: AtomicBool,
+    end: CancellationToken,
+}
+
+impl Drop for Supply {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+impl Supply {
+    /// Starts what keeps the keys fresh, unless that runs. It ends with `stop` at the latest.
+    pub(super) fn start(&self, tasks: &TaskTracker, stop: CancellationToken) {
+        let Some(refresher) = self.refresher.clone() else { return };
+        if self.is_started.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let unneeded = self.end.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = refresher.run(stop) => {}
+                () = unneeded.cancelled() => {}
+            }
+        });
+    }
+
     /// Where the keys come from, by the key of the configuration that says so.
     pub(super) fn source(&self) -> String {
         self.refresher.as_ref().map_or_else(|| "jwks".to_owned(), |r| r.source.to_string())
@@ -62,6 +103,41 @@ impl Registered {
     }
 }
 
+/// Where a client's keys come from, and what else decides which they are. Two clients with equal ones have
+/// the same keys.
+#[derive(Clone, Debug, PartialEq)]
+struct Origin {
+    client: ClientId,
+    url: Option<String>,
+    inline: Option<serde_json::Value>,
+    allow_public_test_keys: bool,
+    allow_private_key_server: bool,
+    rules: KeySettings,
+    /// What was in `jwks_file` and `key_server_ca_file`.
+    files: Prints,
+}
+
+impl Origin {
+    fn of(settings: &ClientSettings, rules: &KeySettings) -> Self {
+        Self {
+            client: settings.id.clone(),
+            url: settings.jwks_url.clone(),
+            inline: settings.jwks.clone(),
+            allow_public_test_keys: settings.allow_public_test_keys,
+            allow_private_key_server: settings.allow_private_key_server,
+            rules: rules.clone(),
+            files: Prints::of(named(settings)),
+        }
+    }
+
+    /// Whether the same key server is asked, and the same keys are taken from it.
+    fn has_server_of(&self, other: &Self) -> bool {
+        self.url.is_some()
+            && self.url == other.url
+            && self.allow_public_test_keys == other.allow_public_test_keys
+    }
+}
+
 /// What all clients share.
 #[derive(Debug)]
 pub(super) struct Setup<'a> {
@@ -75,6 +151,8 @@ pub(super) struct Setup<'a> {
     pub(super) entropy: Arc<dyn Entropy>,
     /// The families that the clients' metrics belong to.
     pub(super) metrics: Metrics,
+    /// What the configuration before had, where there is one.
+    pub(super) before: Option<&'a [Arc<Supply>]>,
 }
 
 /// Checks what concerns all clients: names and issuers are not shared.
@@ -185,6 +263,30 @@ impl Setup<'_> {
     pub(super) fn register(&self, settings: &ClientSettings) -> Result<Registered, Vec<Complaint>> {
         let mut complaints = Vec::new();
         let client = Client::read(settings, &mut complaints);
+        let source = KeyOrigin::read(settings, &mut complaints);
+        let supply = source.map(|source| self.supply(source, settings)).transpose();
+        match supply {
+            Ok(Some(supply)) if complaints.is_empty() => Ok(Registered { client, supply }),
+            Ok(_) => Err(complaints),
+            Err(complaint) => {
+                complaints.push(complaint);
+                Err(complaints)
+            }
+        }
+    }
+
+    /// The supply from before where it is the same, or another one. Where only the way to the same key server
+    /// is another, that one begins with the keys that are held.
+    fn supply(
+        &self,
+        source: KeyOrigin<'_>,
+        settings: &ClientSettings,
+    ) -> Result<Arc<Supply>, Complaint> {
+        let origin = Origin::of(settings, self.keys);
+        let before = self.before.unwrap_or_default();
+        if let Some(same) = before.iter().find(|supply| supply.origin == origin) {
+            return Ok(Arc::clone(same));
+        }
         let keys = Arc::new(ClientKeys::new(
             settings.id.clone(),
             self.rules(settings),
@@ -192,19 +294,18 @@ impl Setup<'_> {
             Arc::clone(&self.clock),
             self.metrics.of(&settings.id),
         ));
-        let refresher = KeyOrigin::read(settings, &mut complaints)
-            .map(|origin| self.furnish(&keys, origin, settings))
-            .transpose();
-        match refresher {
-            Ok(refresher) if complaints.is_empty() => {
-                Ok(Registered { client, keys, refresher: refresher.flatten() })
-            }
-            Ok(_) => Err(complaints),
-            Err(complaint) => {
-                complaints.push(complaint);
-                Err(complaints)
-            }
+        let refresher = self.furnish(&keys, source, settings)?;
+        if let Some(twin) = before.iter().find(|supply| supply.origin.has_server_of(&origin)) {
+            keys.begin_with(&twin.keys);
         }
+        Ok(Arc::new(Supply {
+            keys,
+            is_awaited: self.before.is_none(),
+            origin,
+            refresher,
+            is_started: AtomicBool::new(false),
+            end: CancellationToken::new(),
+        }))
     }
 
     fn rules(&self, settings: &ClientSettings) -> KeyRules {

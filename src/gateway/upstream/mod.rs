@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::files::{Prints, named};
 use crate::names::UpstreamId;
 
 mod settings;
@@ -68,13 +69,32 @@ pub struct Call<'a> {
 /// Every upstream that is configured, each with connections of its own.
 #[derive(Debug)]
 pub struct Upstreams {
-    upstreams: HashMap<UpstreamId, Upstream>,
+    upstreams: HashMap<UpstreamId, Arc<Upstream>>,
+    shared: Shared,
+}
+
+/// What all upstreams share, and all that a reload makes.
+#[derive(Clone, Debug)]
+struct Shared {
+    signer: Option<Arc<dyn Signer>>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    metrics: Metrics,
+}
+
+/// What decides how an upstream is called. One with equal settings is the same.
+#[derive(Clone, Debug, PartialEq)]
+struct MadeOf {
+    settings: Settings,
+    /// What was in the files that they name.
+    files: Prints,
+    public_url: Url,
 }
 
 /// One legacy service's base URL and how it is called.
 #[derive(Debug)]
 struct Upstream {
+    made_of: MadeOf,
     targets: Targets,
     credential: Credential,
     extra: Extra,
@@ -103,6 +123,30 @@ impl Upstreams {
         entropy: &Arc<dyn Entropy>,
         metrics: &Metrics,
     ) -> Result<Self, Problems> {
+        let shared = Shared {
+            signer: signer.cloned(),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            metrics: metrics.clone(),
+        };
+        Self::build(settings, public_url, shared, &HashMap::new())
+    }
+
+    /// The upstreams of a changed configuration. One whose settings have not changed, nor its files, is the same
+    /// as before, with its connections and all that is known of it.
+    ///
+    /// # Errors
+    /// [`Problems`] names every problem of every upstream.
+    pub fn renewed(&self, settings: &[Settings], public_url: &Url) -> Result<Self, Problems> {
+        Self::build(settings, public_url, self.shared.clone(), &self.upstreams)
+    }
+
+    fn build(
+        settings: &[Settings],
+        public_url: &Url,
+        shared: Shared,
+        before: &HashMap<UpstreamId, Arc<Upstream>>,
+    ) -> Result<Self, Problems> {
         let Some(front) = Front::new(public_url).map(Arc::new) else {
             let why = "public_url has no host; write \"https://cds.example.org\"";
             return Err(Problems(vec![Problem::said(Code::BadValue, why)]));
@@ -110,20 +154,16 @@ impl Upstreams {
         let (mut upstreams, mut problems) = (HashMap::new(), Vec::new());
         for (index, one) in settings.iter().enumerate() {
             let at = KeyPath::of("upstream").index(index);
-            let parts = Parts::read(one, signer);
-            let upstream = parts.map(|parts| Upstream {
-                targets: parts.targets,
-                credential: parts.credential,
-                extra: parts.extra,
-                places: Places::new(one.max_concurrent, one.max_queued, one.queue_timeout.get()),
-                connections: parts.connections,
-                gauges: metrics.of(&one.id),
-                cap: one.max_answer.bytes(),
-                errors: one.upstream_errors,
-                front: Arc::clone(&front),
-                clock: Arc::clone(clock),
-                entropy: Arc::clone(entropy),
-            });
+            let made_of = MadeOf {
+                settings: one.clone(),
+                files: Prints::of(named(one)),
+                public_url: public_url.clone(),
+            };
+            let same = before.get(&one.id).filter(|before| before.made_of == made_of);
+            let upstream = match same {
+                Some(same) => Ok(Arc::clone(same)),
+                None => Upstream::new(made_of, &front, &shared).map(Arc::new),
+            };
             match upstream {
                 Ok(upstream) => {
                     if upstreams.insert(one.id.clone(), upstream).is_some() {
@@ -136,11 +176,7 @@ impl Upstreams {
                 }
             }
         }
-        if problems.is_empty() {
-            Ok(Self { upstreams, clock: Arc::clone(clock) })
-        } else {
-            Err(Problems(problems))
-        }
+        if problems.is_empty() { Ok(Self { upstreams, shared }) } else { Err(Problems(problems)) }
     }
 
     /// Calls `upstream` and waits for its whole answer.
@@ -158,7 +194,7 @@ impl Upstreams {
         let Some(upstream) = self.upstreams.get(upstream) else {
             return Err(UpstreamError::Unknown(upstream.clone()));
         };
-        let waiting = upstream.places.take(self.clock.as_ref()).await;
+        let waiting = upstream.places.take(self.shared.clock.as_ref()).await;
         let _place = waiting.inspect_err(|e| upstream.gauges.count(Outcome::of_error(e)))?;
         let under_way = upstream.gauges.begin();
         let result = upstream.call(call).await;
@@ -198,6 +234,26 @@ impl Parts {
 }
 
 impl Upstream {
+    fn new(made_of: MadeOf, front: &Arc<Front>, shared: &Shared) -> Result<Self, Vec<Problem>> {
+        let settings = &made_of.settings;
+        let parts = Parts::read(settings, shared.signer.as_ref())?;
+        let queue_timeout = settings.queue_timeout.get();
+        Ok(Self {
+            targets: parts.targets,
+            credential: parts.credential,
+            extra: parts.extra,
+            places: Places::new(settings.max_concurrent, settings.max_queued, queue_timeout),
+            connections: parts.connections,
+            gauges: shared.metrics.of(&settings.id),
+            cap: settings.max_answer.bytes(),
+            errors: settings.upstream_errors,
+            front: Arc::clone(front),
+            clock: Arc::clone(&shared.clock),
+            entropy: Arc::clone(&shared.entropy),
+            made_of,
+        })
+    }
+
     async fn call(&self, call: Call<'_>) -> Result<Answer, UpstreamError> {
         let target = self.targets.of(call.way)?;
         let discovery = call.way == Way::Discovery;

@@ -10,12 +10,14 @@
 //! So its successor takes no token that may have been used before it began: the store's word that it was
 //! not is worth nothing then.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -53,6 +55,12 @@ struct ClientLabels {
     client: String,
 }
 
+impl ClientLabels {
+    fn of(client: &ClientId) -> Self {
+        Self { client: client.as_str().to_owned() }
+    }
+}
+
 impl Metrics {
     /// Metrics that are scraped from `registry`.
     pub fn register(registry: &mut Registry) -> Self {
@@ -80,15 +88,25 @@ impl Metrics {
     }
 }
 
+/// One client's share.
+#[derive(Clone, Debug)]
+struct Kept {
+    share: Arc<Share>,
+    /// What was used earlier, somebody may have accepted who did not put it here: a former process at this
+    /// place, or this one while the client did not go on without the store.
+    began: UnixTime,
+    /// No longer after a reload said so. What is remembered still counts until the store knows all of it.
+    goes_on: bool,
+}
+
 /// This replica's own memory of used tokens.
 #[derive(Debug)]
 pub struct Local {
-    shares: HashMap<ClientId, Share>,
-    /// What was used earlier, a former process at this place may have accepted.
-    began: UnixTime,
+    shares: ArcSwap<HashMap<ClientId, Kept>>,
     /// Used here, and not known to the store; by their end.
     owed: Mutex<BTreeMap<(UnixTime, Key), Token>>,
     alone: AtomicBool,
+    capacity: u64,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -105,36 +123,77 @@ impl Local {
         entropy: &dyn Entropy,
         metrics: Metrics,
     ) -> Result<Self, NoEntropy> {
-        let share = |client: ClientId| {
-            let labels = ClientLabels { client: client.as_str().to_owned() };
-            let held = metrics.held.get_or_create(&labels).clone();
-            let share = Share::new(client.clone(), capacity, Arc::clone(&clock), entropy, held)?;
-            Ok((client, share))
-        };
-        Ok(Self {
-            shares: clients.into_iter().map(share).collect::<Result<_, NoEntropy>>()?,
-            began: clock.now(),
+        let local = Self {
+            shares: ArcSwap::default(),
             owed: Mutex::default(),
             alone: AtomicBool::new(false),
+            capacity,
             clock,
             metrics,
-        })
+        };
+        local.serve(clients, entropy)?;
+        Ok(local)
+    }
+
+    /// Goes on without the store for these clients from now on, and for no others. Nothing that is remembered
+    /// of them is lost. What is remembered of others counts until the next reload that finds nothing owed.
+    ///
+    /// # Errors
+    /// [`NoEntropy`] where there is none for a new client's share; then nothing has changed.
+    pub fn serve(
+        &self,
+        clients: HashSet<ClientId>,
+        entropy: &dyn Entropy,
+    ) -> Result<(), NoEntropy> {
+        let before = self.shares.load_full();
+        let all_told = self.owed().is_empty();
+        let mut next = HashMap::new();
+        for (client, kept) in before.iter() {
+            if clients.contains(client) || kept.goes_on || !all_told {
+                let goes_on = clients.contains(client);
+                next.insert(client.clone(), Kept { goes_on, ..kept.clone() });
+            } else {
+                self.metrics.held.remove(&ClientLabels::of(client));
+            }
+        }
+        for client in clients {
+            if let Entry::Vacant(new) = next.entry(client) {
+                let share = Arc::new(self.share(new.key(), entropy)?);
+                new.insert(Kept { share, began: self.clock.now(), goes_on: true });
+            }
+        }
+        self.shares.store(Arc::new(next));
+        Ok(())
+    }
+
+    fn share(&self, client: &ClientId, entropy: &dyn Entropy) -> Result<Share, NoEntropy> {
+        let held = self.metrics.held.get_or_create(&ClientLabels::of(client)).clone();
+        Share::new(client.clone(), self.capacity, Arc::clone(&self.clock), entropy, held)
+    }
+
+    fn kept(&self, client: &ClientId) -> Option<Kept> {
+        self.shares.load().get(client).cloned()
+    }
+
+    /// That of a client that goes on without the store.
+    fn going_on(&self, client: &ClientId) -> Option<Kept> {
+        self.kept(client).filter(|kept| kept.goes_on)
     }
 
     /// Whether `client` goes on without the store.
     pub fn is_for(&self, client: &ClientId) -> bool {
-        self.shares.contains_key(client)
+        self.going_on(client).is_some()
     }
 
     /// Whether any client does.
     pub fn is_for_anybody(&self) -> bool {
-        !self.shares.is_empty()
+        self.shares.load().values().any(|kept| kept.goes_on)
     }
 
-    /// From which time of issue on no former process can have accepted this token while the store was
-    /// away; nothing where `client` waits for the store.
+    /// From which time of issue on nobody can have accepted this token elsewhere while the store was away;
+    /// nothing where `client` waits for the store.
     pub fn vouches_from(&self, client: &ClientId, token: &Token) -> Option<UnixTime> {
-        self.is_for(client).then(|| self.began.plus(token.skew.min(LEAD)))
+        self.going_on(client).map(|kept| kept.began.plus(token.skew.min(LEAD)))
     }
 
     /// Remembers a token about which the store has spoken, where `client` goes on without it. A token
@@ -148,7 +207,7 @@ impl Local {
         token: &Token,
         said: Use,
     ) -> Result<Use, StoreError> {
-        let Some(share) = self.shares.get(client) else { return Ok(said) };
+        let Some(Kept { share, .. }) = self.kept(client) else { return Ok(said) };
         let request = match &said {
             Use::First => token.request.clone(),
             Use::Again(request) => request.clone(),
@@ -179,7 +238,7 @@ impl Local {
         token: &Token,
         trouble: StoreError,
     ) -> Result<Use, StoreError> {
-        let Some(share) = self.shares.get(client) else { return Err(trouble) };
+        let Some(Kept { share, .. }) = self.going_on(client) else { return Err(trouble) };
         let ahead = token.issued_at > self.clock.now().plus(LEAD);
         if ahead || !self.covers(client, token) {
             return Err(trouble);
@@ -199,8 +258,9 @@ impl Local {
     /// Whether this replica would know if the token had been used here. A former process may have had the
     /// store, where a token may be ahead by all of the skew.
     pub fn covers(&self, client: &ClientId, token: &Token) -> bool {
-        let in_time = token.issued_at >= self.began.plus(token.skew);
-        in_time && self.shares.get(client).is_some_and(|share| !share.may_lack(token))
+        self.going_on(client).is_some_and(|kept| {
+            token.issued_at >= kept.began.plus(token.skew) && !kept.share.may_lack(token)
+        })
     }
 
     /// Remembers a token that goes on whatever is known of it; whether it had been used is told as far as
@@ -214,7 +274,7 @@ impl Local {
         token: &Token,
         trouble: &StoreError,
     ) -> Result<Option<Use>, StoreError> {
-        let Some(share) = self.shares.get(client) else { return Ok(None) };
+        let Some(Kept { share, .. }) = self.going_on(client) else { return Ok(None) };
         match share.remember(token, token.request.clone()).await {
             Ok(used) => {
                 self.went_on(token, &used, trouble);

@@ -262,7 +262,7 @@ async fn what_the_store_took_at_the_edge_of_the_room_is_not_taken_here() {
 #[tokio::test]
 async fn what_was_taken_here_at_the_edge_of_the_room_is_used() {
     let replica = Replica::with_room_for(1);
-    let share = replica.local.shares.get(&ehr()).unwrap();
+    let share = replica.local.kept(&ehr()).unwrap().share;
     let ends = Token { until: NOW.plus(Duration::from_millis(1)), ..replica.token(1, 1) };
     assert_eq!(replica.spend(&ends).await, Ok(Use::First));
     let (one, two) = (replica.token(2, 1), replica.token(2, 2));
