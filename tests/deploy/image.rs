@@ -50,8 +50,7 @@ fn what_the_manifests_and_the_image_start_are_commands_of_the_program() {
     let sidecar = Manifests::of("sidecar");
     let drain = &sidecar.gateway().1["lifecycle"]["preStop"]["exec"]["command"];
     let drain: Vec<String> = serde_json::from_value(drain.clone()).unwrap();
-    let _ = check;
-    for arguments in [serve.as_slice(), drain.get(1..).unwrap()] {
+    for arguments in [check.get(1..).unwrap(), &serve, drain.get(1..).unwrap()] {
         // Help is given for what the command takes, and for nothing else.
         let mut command = Command::new(env!("CARGO_BIN_EXE_hookgate"));
         let output = command.args(arguments).arg("--help").output().unwrap();
