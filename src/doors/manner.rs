@@ -63,8 +63,12 @@ impl Manner {
         })
     }
 
-    /// Tells which revocation lists are heeded, and which of them say nothing any more.
-    fn tell_of_lists(&self, clock: &dyn Clock, metrics: &Metrics) {
+    /// Tells until when the certificate is good, which revocation lists are heeded, and which of them say
+    /// nothing any more.
+    fn tell(&self, clock: &dyn Clock, metrics: &Metrics) {
+        if let Some(shown) = self.tls.as_ref().and_then(Tls::shown) {
+            metrics.shown(&shown.file, shown.not_after);
+        }
         let lists = self.tls.as_ref().map_or(&[][..], Tls::lists);
         metrics.lists(lists);
         for list in lists.iter().filter(|list| list.next_update <= clock.now()) {
@@ -94,7 +98,7 @@ pub struct Next(Manner);
 impl Manners {
     /// Begins with this one.
     pub(crate) fn new(first: Manner, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        first.tell_of_lists(clock.as_ref(), &metrics);
+        first.tell(clock.as_ref(), &metrics);
         Self { present: watch::Sender::new(Arc::new(first)), clock, metrics }
     }
 
@@ -115,7 +119,7 @@ impl Manners {
     /// Meets connections in this manner from now on. Those that are open go on in theirs, except for those
     /// of clients whose certificates would not be taken any more: they are asked to end.
     pub fn put(&self, next: Next) {
-        next.0.tell_of_lists(self.clock.as_ref(), &self.metrics);
+        next.0.tell(self.clock.as_ref(), &self.metrics);
         self.present.send_replace(Arc::new(next.0));
     }
 
@@ -146,5 +150,51 @@ impl Following {
         }
         // The listener is gone, and nothing changes any more.
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::clock::SystemClock;
+    use prometheus_client::registry::Registry;
+
+    #[test]
+    fn metrics_say_until_when_the_certificate_is_good_that_is_shown_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let write = |year| {
+            let mut params = rcgen::CertificateParams::new(["gate.example".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let key = rcgen::KeyPair::generate().unwrap();
+            std::fs::write(at("tls.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+            std::fs::write(at("tls.key"), key.serialize_pem()).unwrap();
+        };
+        write(2040);
+        let settings = Settings {
+            certificate_file: Some(at("tls.crt")),
+            key_file: Some(at("tls.key")),
+            ..Settings::default()
+        };
+        let (clock, mut registry): (Arc<dyn Clock>, _) =
+            (Arc::new(SystemClock::new()), Registry::default());
+        let metrics = Metrics::register(&mut registry);
+        let shown = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            let series = "hookgate_certificate_not_after_timestamp_seconds{";
+            let lines: Vec<_> = text.lines().filter(|line| line.starts_with(series)).collect();
+            let [line] = lines.as_slice() else { panic!("{text}") };
+            line.rsplit(' ').next().unwrap().to_owned()
+        };
+        let first = Manner::new(&settings, &clock, None).unwrap();
+        let manners = Manners::new(first, clock, metrics);
+        assert_eq!(shown(), "2208988800");
+        write(2041);
+        let next = manners.read(&settings).unwrap();
+        assert_eq!(shown(), "2208988800", "the one from before is still shown");
+        manners.put(next);
+        assert_eq!(shown(), "2240611200");
     }
 }

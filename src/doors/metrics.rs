@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::clock::UnixTime;
 use crate::doors::client_trust::List;
 use crate::doors::fault::Fault;
 use crate::doors::handshake::Failure;
@@ -110,8 +112,18 @@ struct FailureLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListLabels {
+struct FileLabels {
     file: String,
+}
+
+impl FileLabels {
+    fn of(file: &Path) -> Self {
+        Self { file: file.display().to_string() }
+    }
+}
+
+fn moment(time: UnixTime) -> i64 {
+    i64::try_from(time.secs()).unwrap_or(i64::MAX)
 }
 
 /// The listener's counters. Clones count into the same.
@@ -122,7 +134,8 @@ pub(crate) struct Metrics {
     accept_errors: Counter,
     closed: Family<ClosedLabels, Counter>,
     handshakes_failed: Family<FailureLabels, Counter>,
-    lists: Family<ListLabels, Gauge>,
+    shown: Family<FileLabels, Gauge>,
+    lists: Family<FileLabels, Gauge>,
     faults: Family<FaultLabels, Counter>,
     panics: Counter,
 }
@@ -155,6 +168,11 @@ impl Metrics {
             "hookgate_handshakes_failed",
             "TLS handshakes that failed, by reason",
             metrics.handshakes_failed.clone(),
+        );
+        registry.register(
+            "hookgate_certificate_not_after_timestamp_seconds",
+            "When the listener's certificate, or one of those that vouch for it, ends, in Unix time",
+            metrics.shown.clone(),
         );
         registry.register(
             "hookgate_client_crl_next_update_timestamp_seconds",
@@ -200,10 +218,14 @@ impl Metrics {
             *end = list.next_update.min(*end);
         }
         for (file, end) in ends {
-            let labels = ListLabels { file: file.display().to_string() };
-            let secs = i64::try_from(end.secs()).unwrap_or(i64::MAX);
-            self.lists.get_or_create(&labels).set(secs);
+            self.lists.get_or_create(&FileLabels::of(file)).set(moment(end));
         }
+    }
+
+    /// This certificate is shown, and no other.
+    pub(crate) fn shown(&self, file: &Path, not_after: UnixTime) {
+        self.shown.clear();
+        self.shown.get_or_create(&FileLabels::of(file)).set(moment(not_after));
     }
 
     /// The system had no connection for us though it said so.

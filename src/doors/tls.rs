@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -11,8 +12,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::certificate::Certificate;
 use crate::client_certificate::ClientCertificate;
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 use crate::doors::certificate;
 use crate::doors::client_trust::{ClientTrust, List};
 use crate::doors::error::BindError;
@@ -24,8 +26,27 @@ use crate::doors::settings::Settings;
 #[derive(Clone)]
 pub(crate) struct Tls {
     config: Arc<ServerConfig>,
+    shown: Option<Shown>,
     trust: Option<ClientTrust>,
     handshakes: Handshakes,
+}
+
+/// What the listener shows to who connects.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// Where the certificates were read from.
+    pub(crate) file: PathBuf,
+    /// When the first of them ends: from then on clients refuse it.
+    pub(crate) not_after: UnixTime,
+}
+
+impl Shown {
+    /// Nothing where its end cannot be read: clients may be able to all the same.
+    fn read(file: &Path) -> Option<Self> {
+        let chain = Certificate::read_chain(file).ok()?;
+        let not_after = chain.iter().map(Certificate::not_after).min()?;
+        Some(Self { file: file.to_owned(), not_after })
+    }
 }
 
 /// The places for handshakes.
@@ -79,7 +100,12 @@ impl Tls {
         let max = settings.max_handshakes;
         let running = before.map(|tls| &tls.handshakes).filter(|running| running.max == max);
         let handshakes = running.cloned().unwrap_or_else(|| Handshakes::new(max));
-        Ok(Some(Self { config: Arc::new(config), trust, handshakes }))
+        Ok(Some(Self { config: Arc::new(config), shown: Shown::read(chain), trust, handshakes }))
+    }
+
+    /// What is shown, as far as that could be read.
+    pub(crate) const fn shown(&self) -> Option<&Shown> {
+        self.shown.as_ref()
     }
 
     /// Whether a client with this chain would be let in now.
