@@ -69,6 +69,9 @@ impl From<&io::Error> for Failure {
         // Not exhaustive: both enums of rustls may grow.
         if let Error::InvalidCertificate(error) = error {
             of_certificate(error)
+        } else if matches!(error, Error::InvalidCertRevocationList(_)) {
+            // A list that its authority has not signed.
+            Self::RevocationUnknown
         } else if matches!(error, Error::AlertReceived(_)) {
             Self::Alert
         } else {

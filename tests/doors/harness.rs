@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookgate::clock::SystemClock;
-use hookgate::doors::{Doors, Drained, Settings};
+use hookgate::clock::{Clock, SystemClock};
+use hookgate::doors::{Doors, Drained, Manners, Settings};
 use hookgate::peer::{Peer, Protocol};
 use hookgate::units::Period;
 use http::{Request, Response};
@@ -40,6 +41,9 @@ pub(crate) struct Seen {
     pub(crate) body: Vec<u8>,
     pub(crate) protocol: Protocol,
     pub(crate) tls: bool,
+    pub(crate) address: SocketAddr,
+    /// The names in the client's certificate.
+    pub(crate) certificate: Option<String>,
 }
 
 /// What the handler saw, and what lets it go on.
@@ -70,6 +74,8 @@ pub(crate) struct Gate {
     pub(crate) served: JoinHandle<Drained>,
     pub(crate) certificate: Option<CertificateDer<'static>>,
     registry: Arc<Registry>,
+    settings: Settings,
+    manners: Manners,
     _files: tempfile::TempDir,
 }
 
@@ -90,16 +96,25 @@ pub(crate) const fn short() -> Period {
 
 impl Gate {
     pub(crate) async fn plain(settings: Settings) -> Self {
-        Self::start(Settings { plaintext: true, ..settings }, None).await
+        let clock = Arc::new(SystemClock::new());
+        Self::start(Settings { plaintext: true, ..settings }, None, clock).await
     }
 
     pub(crate) async fn tls(settings: Settings) -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = made.signing_key.serialize_pem();
-        Self::start(settings, Some((made.cert.pem(), key))).await
+        Self::tls_at(settings, Arc::new(SystemClock::new())).await
     }
 
-    async fn start(mut settings: Settings, pair: Option<(String, String)>) -> Self {
+    pub(crate) async fn tls_at(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_pem();
+        Self::start(settings, Some((made.cert.pem(), key)), clock).await
+    }
+
+    async fn start(
+        mut settings: Settings,
+        pair: Option<(String, String)>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let files = tempfile::tempdir().unwrap();
         let mut certificate = None;
         if let Some((cert, key)) = pair {
@@ -111,9 +126,8 @@ impl Gate {
             settings.key_file = Some(key_file);
         }
         let mut registry = Registry::default();
-        let clock = Arc::new(SystemClock::new());
         let doors = Doors::bind(&settings, clock, &mut registry).await.unwrap();
-        let address = doors.local_addr();
+        let (address, manners) = (doors.local_addr(), doors.manners());
         let log = Arc::new(Log {
             seen: Mutex::default(),
             begun: Semaphore::new(0),
@@ -125,7 +139,20 @@ impl Gate {
         let handle = move |request, peer| handle(Arc::clone(&handler), request, peer);
         let served = tokio::spawn(doors.serve(handle, shutdown.clone()));
         let registry = Arc::new(registry);
-        Self { address, log, shutdown, served, certificate, registry, _files: files }
+        let _files = files;
+        Self { address, log, shutdown, served, certificate, registry, settings, manners, _files }
+    }
+
+    /// Reads all files again.
+    pub(crate) fn reload(&self) {
+        self.manners.put(self.manners.read(&self.settings).unwrap());
+    }
+
+    /// The listener's own certificate, for programs that must believe it.
+    pub(crate) fn certificate_file(&self, folder: &Path) -> PathBuf {
+        let path = folder.join(format!("{}.pem", self.address.port()));
+        std::fs::copy(self.settings.certificate_file.as_ref().unwrap(), &path).unwrap();
+        path
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -221,7 +248,9 @@ async fn handle(log: Arc<Log>, request: Request<Incoming>, peer: Peer) -> Respon
     }
     let body = body.to_bytes().to_vec();
     let mut seen = log.seen.lock().unwrap();
-    seen.push(Seen { line: line.clone(), body, protocol: peer.protocol, tls: peer.tls });
+    let (Peer { address, protocol, tls, certificate }, line) = (peer, line.clone());
+    let certificate = certificate.map(|certificate| certificate.to_string());
+    seen.push(Seen { line: line.clone(), body, protocol, tls, address, certificate });
     if target == "/large" {
         return Response::new(Full::from(vec![b'x'; 32 * 1024 * 1024]));
     }

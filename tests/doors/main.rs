@@ -7,6 +7,7 @@
     reason = "a failing test is the report"
 )]
 
+mod authority;
 mod harness;
 mod smuggling;
 mod pipelining;
@@ -15,3 +16,5 @@ mod tls;
 mod http2;
 mod handlers;
 mod drain;
+mod mtls;
+mod balancer;
