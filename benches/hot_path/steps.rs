@@ -48,7 +48,7 @@ pub(crate) fn verify(criterion: &mut Criterion) {
             headers.insert(AUTHORIZATION, bearer());
             bencher.iter(|| {
                 let called = Called::Service(&service);
-                authenticator.authenticate(&headers, &called).now_or_never().unwrap().unwrap()
+                authenticator.authenticate(&headers, &called, None).now_or_never().unwrap().unwrap()
             });
         });
     }

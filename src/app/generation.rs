@@ -15,7 +15,7 @@ use crate::audit::Audit;
 use crate::body::Intake;
 use crate::config::Config;
 use crate::config::client::Client;
-use crate::doors::Doors;
+use crate::doors::{ClientCertificates, Doors};
 use crate::entropy::Entropy;
 use crate::gateway::analytics::AnalyticsPath;
 use crate::gateway::auth;
@@ -368,6 +368,7 @@ fn gateway(
     Ok(Gateway {
         router: Router::new(public_url),
         trusted: config.trusted_proxies.clone(),
+        certificate_required: config.listener.client_certificates == ClientCertificates::Required,
         limits: steps.limits,
         cors: steps.cors,
         ways,

@@ -254,6 +254,7 @@ impl Config {
         }
         problems.extend(self.unknown_services());
         problems.extend(self.unmapped_credentials());
+        problems.extend(self.unasked_certificates());
         problems
     }
 
@@ -268,6 +269,22 @@ impl Config {
                     "service {:?} has feedback.analytics = \"uuid\" and cards.ids = \"pass\": only an id that \
                      was rewritten can stand for a token; write analytics = \"bearer\" or ids = \"rewrite\"",
                     String::from(service.id.clone())
+                )
+            })
+            .collect()
+    }
+
+    /// Clients that must show what nobody asks for.
+    fn unasked_certificates(&self) -> Vec<String> {
+        let off = self.listener.client_certificates == doors::ClientCertificates::Off;
+        let bound = self.client.iter().filter(|client| !client.auth.certificates.is_empty());
+        bound
+            .filter(|_| off)
+            .map(|client| {
+                format!(
+                    "client {:?} has certificates and nobody is asked for one, so that all its calls would be \
+                     refused; write listener.client_certificates = \"optional\"",
+                    client.auth.id
                 )
             })
             .collect()

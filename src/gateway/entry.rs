@@ -9,6 +9,7 @@ use http_body::Body;
 use url::Url;
 
 use crate::body::{Held, Intake};
+use crate::client_certificate::ClientCertificate;
 use crate::gateway::auth::{Authenticator, Called};
 use crate::gateway::limit::Limits;
 use crate::gateway::refusal::Refusal;
@@ -39,7 +40,8 @@ impl Entry {
         Self { auth, limits, intake, replay, base }
     }
 
-    /// Lets a call in, and takes its body.
+    /// Lets a call in, and takes its body. The certificate of its connection, if there is one, stands in the
+    /// extensions of `parts`.
     ///
     /// # Errors
     /// [`Refusal`] of the first step that refuses.
@@ -54,7 +56,8 @@ impl Entry {
         B: Body<Data = Bytes> + Send,
     {
         let called = called(way).ok_or(Refusal::NoService)?;
-        let verified = match self.auth.authenticate(&parts.headers, &called).await {
+        let certificate = parts.extensions.get::<Arc<ClientCertificate>>().map(AsRef::as_ref);
+        let verified = match self.auth.authenticate(&parts.headers, &called, certificate).await {
             Ok(verified) => verified,
             Err(error) => {
                 record.client = error.client().cloned();

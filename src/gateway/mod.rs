@@ -39,6 +39,7 @@ use http_body::Body;
 use http_body_util::Full;
 
 use crate::audit::{Audit, Unaudited};
+use crate::client_certificate::ClientCertificate;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::gateway::analytics::AnalyticsPath;
@@ -66,6 +67,8 @@ pub struct Gateway {
     pub router: Router,
     /// Whom to believe about a client's address.
     pub trusted: TrustedProxies,
+    /// Whether every call of an EHR must come over a connection on which a certificate was shown.
+    pub certificate_required: bool,
     /// How often somebody may come.
     pub limits: Arc<Limits>,
     /// Browser EHRs.
@@ -107,7 +110,10 @@ impl Gateway {
     where
         B: Body<Data = Bytes> + Send,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(certificate) = peer.certificate {
+            parts.extensions.insert(certificate);
+        }
         let address = self.trusted.client_address(peer.address.ip(), &parts.headers);
         let (entropy, mut reader) = (self.entropy.as_ref(), Reader::Other);
         let id = RequestId::new(self.clock.now(), entropy);
@@ -176,6 +182,10 @@ impl Gateway {
         // What cannot be told is not decided.
         self.audit.ready()?;
         let _standing = self.limits.admit_address(record.address).await?;
+        let has_certificate = parts.extensions.get::<Arc<ClientCertificate>>().is_some();
+        if self.certificate_required && route.way().is_for_ehrs() && !has_certificate {
+            return Err(Refusal::NoCertificate);
+        }
         match route.way() {
             Way::Discovery => self.ways.discovery.run(parts, body, record).await,
             Way::Hook(id) => self.ways.hook.run(id, parts, body, record).await,

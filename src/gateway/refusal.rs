@@ -39,6 +39,11 @@ pub enum Refusal {
     /// The token.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// EHRs must show a certificate, whatever their token says.
+    #[error(
+        "no certificate was shown on the connection, and listener.client_certificates is \"required\""
+    )]
+    NoCertificate,
     /// Too often.
     #[error(transparent)]
     Limit(#[from] Limited),
@@ -137,6 +142,7 @@ impl Refusal {
             }
             Self::Route(RouteError::Malformed(_)) => say(StatusCode::BAD_REQUEST, "malformed"),
             Self::Auth(error) => auth(error.reason()),
+            Self::NoCertificate => say(StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::Limit(limited) => say(StatusCode::TOO_MANY_REQUESTS, "limited")
                 .retry_after(limited.retry_after_secs()),
             Self::MediaType => say(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type"),
@@ -204,7 +210,7 @@ impl Refusal {
     /// audience or clock is wrong harms only itself: it must not keep its neighbours at the same address
     /// from calling.
     pub fn may_be_a_guess(&self) -> bool {
-        let Self::Auth(error) = self else { return false };
+        let Self::Auth(error) = self else { return matches!(self, Self::NoCertificate) };
         let reason = error.reason();
         auth(reason).status == StatusCode::UNAUTHORIZED && !reason.proves_sender()
     }
@@ -235,6 +241,7 @@ impl Refusal {
             Self::Route(RouteError::Method { .. }) => "method",
             Self::Route(RouteError::Malformed(what)) => what,
             Self::NoService => "no-service",
+            Self::NoCertificate => "certificate-missing",
             Self::Auth(error) => auth_reason(error.reason()),
             Self::Limit(limited) => limit_reason(limited.which()),
             Self::MediaType => "media-type",
@@ -307,7 +314,9 @@ fn auth(reason: &AuthReason) -> Public {
         | AuthReason::IssuedInFuture
         | AuthReason::Lifetime
         | AuthReason::Tenant(_)
-        | AuthReason::TenantMissing => Public::new(StatusCode::UNAUTHORIZED, "unauthorized"),
+        | AuthReason::TenantMissing
+        | AuthReason::CertificateMissing
+        | AuthReason::Certificate(_) => Public::new(StatusCode::UNAUTHORIZED, "unauthorized"),
     }
 }
 
@@ -335,6 +344,8 @@ const fn auth_reason(reason: &AuthReason) -> &'static str {
         AuthReason::IssuedInFuture => "issued-in-future",
         AuthReason::Lifetime => "lifetime",
         AuthReason::Tenant(_) | AuthReason::TenantMissing => "tenant",
+        AuthReason::CertificateMissing => "certificate-missing",
+        AuthReason::Certificate(_) => "certificate",
         AuthReason::ServiceForbidden(_) => "service-forbidden",
         AuthReason::KeysUnavailable { .. } => "keys-unavailable",
     }

@@ -102,7 +102,7 @@ impl Gate {
         fields: &[&str],
         called: &Called<'_>,
     ) -> Result<Verified, AuthError> {
-        self.auth.authenticate(&authorization(fields), called).await
+        self.auth.authenticate(&authorization(fields), called, None).await
     }
 
     /// All that can be said about `token` in a call of the service `greet`.

@@ -78,7 +78,8 @@ impl Narrow {
         let token = format!("Bearer {}", self.key.sign(&claims, None).unwrap());
         headers.insert("authorization", token.parse().unwrap());
         let service = ServiceId::new(SERVICE).unwrap();
-        let verified = self.auth.authenticate(&headers, &Called::Service(&service)).await.unwrap();
+        let verified =
+            self.auth.authenticate(&headers, &Called::Service(&service), None).await.unwrap();
         let admitted = self.limits.admit(verified, Some(&service)).await.unwrap();
         let body = Full::new(Bytes::from_static(b"{}"));
         let body = Intake::new(&body::Settings::default()).read(&headers, body).await.unwrap();

@@ -48,6 +48,12 @@ pub(super) fn general(reason: &AuthReason) -> Option<&'static str> {
             "at the EHR: sign anew for each call, and set its clock by a time server; this machine's too"
         }
         AuthReason::TenantMissing => "at the EHR: send the tenant claim",
+        AuthReason::CertificateMissing => {
+            "at the EHR: show its certificate on each connection; a proxy on the way that ends TLS swallows it"
+        }
+        AuthReason::Certificate(_) => {
+            "at the EHR: show its own certificate; or, in its [[client]], add what came to certificates"
+        }
         AuthReason::Algorithm(sent) if sent.as_str().is_empty() => {
             "at the EHR: name the algorithm that signs in alg"
         }
@@ -107,6 +113,9 @@ const fn claim_advice(claim: &'static str, fault: ClaimFault) -> &'static str {
         }
         (b"aud", _) => "at the EHR: aud is a string, or a list of strings and of nothing else",
         (b"jti", _) => "at the EHR: jti is a string of 1 to 256 characters, another for each token",
+        (b"cnf", _) => {
+            "at the EHR: cnf is an object, and its x5t#S256 a string (RFC 8705 section 3.1); or leave it out"
+        }
         (_, _) => "at the EHR: send it as CDS Hooks says, a string",
     }
 }

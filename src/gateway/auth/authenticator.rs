@@ -17,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use crate::client_certificate::ClientCertificate;
 use crate::clock::{Clock, UnixTime};
 use crate::entropy::Entropy;
 use crate::gateway::auth::audience::{AudienceRule, Called, Endpoints};
 use crate::gateway::auth::bearer;
+use crate::gateway::auth::binding::Bindings;
 use crate::gateway::auth::checks;
 use crate::gateway::auth::claims::{Claims, Payload};
 use crate::gateway::auth::client::Client;
@@ -41,6 +43,7 @@ pub struct Authenticator {
     pub(super) by_issuer: HashMap<String, Registered>,
     order: Vec<Arc<Supply>>,
     pub(super) endpoints: Endpoints,
+    pub(super) bindings: Bindings,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: Metrics,
@@ -54,6 +57,7 @@ pub struct Verified {
     issuer: String,
     tenant: Option<Tenant>,
     jti: String,
+    confirmed: Option<String>,
     issued_at: UnixTime,
     expires_at: UnixTime,
     keep_until: UnixTime,
@@ -115,10 +119,12 @@ impl Authenticator {
         let mut problems = check_keys(setup.keys);
         problems.extend(check_shared(&clients));
         let (mut by_issuer, mut order) = (HashMap::new(), Vec::new());
+        let mut bindings = Bindings::default();
         for (index, settings) in clients.into_iter().enumerate() {
             match setup.register(&settings) {
                 Ok(registered) => {
                     order.push(Arc::clone(&registered.supply));
+                    bindings.bind(settings.id, settings.certificates);
                     by_issuer.insert(settings.issuer, registered);
                 }
                 Err(complaints) => {
@@ -134,7 +140,7 @@ impl Authenticator {
         }
         let Setup { clock, entropy, metrics, .. } = setup;
         let endpoints = Endpoints::new(public_url);
-        Ok(Self { by_issuer, order, endpoints, clock, entropy, metrics })
+        Ok(Self { by_issuer, order, endpoints, bindings, clock, entropy, metrics })
     }
 
     /// Starts one task per client that has keys to fetch or read, where none runs from before; each ends with
@@ -146,7 +152,8 @@ impl Authenticator {
         }
     }
 
-    /// Verifies the token in `headers` for a call of `called`. Needs no body, and spends nothing.
+    /// Verifies the token in `headers` for a call of `called` over a connection on which `certificate` was
+    /// shown. Needs no body, and spends nothing.
     ///
     /// # Errors
     /// [`AuthError`]
@@ -154,11 +161,17 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         called: &Called<'_>,
+        certificate: Option<&ClientCertificate>,
     ) -> Result<Verified, AuthError> {
-        self.decide(headers, called, self.clock.now()).await
+        let verified = self.decide(headers, called, self.clock.now()).await?;
+        let (client, confirmed) = (&verified.client, verified.confirmed.as_deref());
+        self.bindings
+            .check(client, confirmed, certificate)
+            .map_err(|reason| AuthError::of(reason, Some(client), &verified.issuer))?;
+        Ok(verified)
     }
 
-    /// The same at any time.
+    /// The same at any time, over whichever connection.
     pub(super) async fn decide(
         &self,
         headers: &HeaderMap,
@@ -192,6 +205,7 @@ impl Authenticator {
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
             jti: claims.jti.into_owned(),
+            confirmed: claims.confirmed.map(Cow::into_owned),
             tenant: claims.tenant,
             replay: client.replay,
             audience_rule,

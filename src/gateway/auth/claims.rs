@@ -74,9 +74,14 @@ impl<'a> Payload<'a> {
         self.optional("tenant", tenant)
     }
 
+    /// `x5t#S256` in `cnf`
+    pub(super) fn confirmed(&self) -> Result<Option<Cow<'a, str>>, AuthReason> {
+        self.optional("cnf", confirmed).map(Option::flatten)
+    }
+
     /// The names of the claims that nothing here reads.
     pub(super) fn others(&self) -> Vec<Shown> {
-        const READ: [&str; 7] = ["iss", "aud", "exp", "iat", "nbf", "jti", "tenant"];
+        const READ: [&str; 8] = ["iss", "aud", "exp", "iat", "nbf", "jti", "tenant", "cnf"];
         self.0.names().filter(|name| !READ.contains(name)).map(Shown::new).collect()
     }
 
@@ -114,6 +119,8 @@ pub(super) struct Claims<'a> {
     pub(super) jti: Cow<'a, str>,
     /// `tenant`
     pub(super) tenant: Option<Tenant>,
+    /// `x5t#S256` in `cnf`: the hash of the certificate that must come with it (RFC 8705 section 3.1).
+    pub(super) confirmed: Option<Cow<'a, str>>,
 }
 
 impl<'a> Claims<'a> {
@@ -129,6 +136,7 @@ impl<'a> Claims<'a> {
             not_before: payload.not_before()?,
             jti: payload.jti()?,
             tenant: payload.tenant()?,
+            confirmed: payload.confirmed()?,
         })
     }
 }
@@ -186,6 +194,12 @@ fn tenant(raw: &RawValue) -> Result<Tenant, ClaimFault> {
         return Err(ClaimFault::Empty);
     }
     Tenant::new(&tenant).map_err(|_| ClaimFault::Type)
+}
+
+/// Other methods of confirmation are not known here, and say nothing (RFC 7800 section 3.1).
+fn confirmed(raw: &RawValue) -> Result<Option<Cow<'_, str>>, ClaimFault> {
+    let members = Members::parse(raw.get().as_bytes()).map_err(|_| ClaimFault::Type)?;
+    members.text("x5t#S256").map_err(|_| ClaimFault::Type)
 }
 
 #[cfg(test)]

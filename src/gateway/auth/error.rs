@@ -125,6 +125,14 @@ pub enum AuthReason {
     /// The client has a list of tenants and the token names none.
     #[error("the token names no tenant, and the client has a list of them")]
     TenantMissing,
+    /// The token is good, and must come with a certificate: its client has a list of them, or it says so
+    /// itself.
+    #[error("no certificate was shown on the connection, and the client must call with one")]
+    CertificateMissing,
+    /// The certificate on the connection is not one that this client calls with, or not the one that the
+    /// token names.
+    #[error("the certificate on the connection is not the client's: {0}")]
+    Certificate(Shown),
     /// The client is known, its token is good, and it may not call this service.
     #[error("the client may not call the service {0}")]
     ServiceForbidden(ServiceId),
@@ -150,6 +158,8 @@ impl AuthReason {
             | Self::Lifetime
             | Self::Tenant(_)
             | Self::TenantMissing
+            | Self::CertificateMissing
+            | Self::Certificate(_)
             | Self::ServiceForbidden(_) => true,
             Self::Missing
             | Self::Several

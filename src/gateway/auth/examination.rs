@@ -104,6 +104,7 @@ impl Authenticator {
                     &self.endpoints,
                     (question.called, question.at),
                 );
+                notes.certificate(&read, self.bindings.names(&registered.client.id));
             }
             None => notes.show(&read, question.at),
         }

@@ -40,6 +40,8 @@ pub enum Check {
     TokenId,
     /// `tenant`
     Tenant,
+    /// `cnf`, and the certificate that must come with the token.
+    Certificate,
     /// Whether the client may call the service.
     Service,
 }
@@ -64,6 +66,7 @@ impl Check {
             Self::Lifetime => "lifetime",
             Self::TokenId => "jti",
             Self::Tenant => "tenant",
+            Self::Certificate => "certificate",
             Self::Service => "services",
         }
     }

@@ -27,6 +27,7 @@ mod refresher;
 mod problems;
 mod client;
 mod setup;
+mod binding;
 mod checks;
 mod authenticator;
 mod finding;

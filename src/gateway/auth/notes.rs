@@ -38,6 +38,7 @@ pub(super) struct Read<'a> {
     pub(super) issued_at: Option<UnixTime>,
     pub(super) not_before: Option<Option<UnixTime>>,
     pub(super) tenant: Option<Option<Tenant>>,
+    pub(super) confirmed: Option<Cow<'a, str>>,
 }
 
 /// The findings so far.
@@ -166,11 +167,26 @@ impl Notes {
             issued_at: self.take(Check::IssuedAt, payload.issued_at()),
             not_before: self.take(Check::NotBefore, payload.not_before()),
             tenant: None,
+            confirmed: None,
         };
         if let Some(jti) = self.take(Check::TokenId, payload.jti()) {
             self.add(Finding::passed(Check::TokenId, Shown::new(&jti).to_string()));
         }
-        Read { tenant: self.take(Check::Tenant, payload.tenant()), ..read }
+        let tenant = self.take(Check::Tenant, payload.tenant());
+        let confirmed = self.take(Check::Certificate, payload.confirmed()).flatten();
+        Read { tenant, confirmed, ..read }
+    }
+
+    /// With which certificate the token must come, which nobody can tell from the token: `names` are those
+    /// of its client.
+    pub(super) fn certificate(&mut self, read: &Read<'_>, names: Vec<String>) {
+        if names.is_empty() && read.confirmed.is_none() {
+            return;
+        }
+        let confirmed = read.confirmed.as_ref().map(|hash| Shown::new(hash).to_string());
+        let came = confirmed.map_or_else(String::new, |hash| format!("cnf x5t#S256 {hash}"));
+        let why = "which certificate its connection shows cannot be told from a token";
+        self.add(Finding::unsaid(Check::Certificate, why, came).expecting(names));
     }
 
     /// What the claims say, where nobody's rules apply.

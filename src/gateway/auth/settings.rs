@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::client_certificate::CertificateName;
 use crate::gateway::auth::algorithm::Algorithm;
 use crate::names::{ClientId, ServiceId, Tenant};
 use crate::units::{ByteSize, Period};
@@ -55,6 +56,13 @@ pub struct ClientSettings {
     /// The `tenant` values it may send; one of them is then required. Empty means any, or none.
     #[serde(default)]
     pub tenants: Vec<Tenant>,
+    /// The certificates it shows, where `listener.client_certificates` asks for some: its calls must come
+    /// over a connection on which one of these was shown, and no other client's may. Each is `"dns:…"` or
+    /// `"uri:…"` (an alternative name), `"subject:…"` (RFC 4514), `"sha256:…"` (the certificate's fingerprint)
+    /// or `"spki-sha256:…"` (its public key's). Several while one replaces another. Empty: with none, or
+    /// with one that is no other client's.
+    #[serde(default)]
+    pub certificates: Vec<CertificateName>,
     /// The services it may call. Empty means all.
     #[serde(default)]
     pub services: Vec<ServiceId>,
