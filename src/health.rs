@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::listening;
 use crate::readiness::Readiness;
 
 /// Probes and scrapers come one at a time; a flood must not take memory from calls.
@@ -56,7 +57,7 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum HealthError {
     /// The system refuses the address.
-    #[error("health: cannot listen on {address}: {source}")]
+    #[error("health: cannot listen on {address}: {}", listening::why(source))]
     Address {
         /// Which address.
         address: SocketAddr,

@@ -15,6 +15,7 @@ pub mod trace;
 pub mod audit;
 pub mod record;
 pub mod certificate;
+pub mod listening;
 pub mod outbound;
 pub mod redis;
 pub mod store;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::doors::certificate::CertificateError;
 use crate::doors::client_trust::ClientTrustError;
+use crate::listening;
 use crate::problem::{Code, KeyPath, Problem};
 
 /// Why the listener could not be opened.
@@ -35,7 +36,7 @@ pub enum BindError {
     )]
     Socket(io::Error),
     /// The system refuses the address.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {}", listening::why(source))]
     Address {
         /// Which address.
         address: SocketAddr,
