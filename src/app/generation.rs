@@ -39,10 +39,11 @@ use crate::gateway::service;
 use crate::gateway::service::{Service, Services};
 use crate::gateway::signer::GatewaySigner;
 use crate::gateway::tokens::{CardIds, KnownNames, LinkTokens};
-use crate::gateway::upstream::{Signer, Upstreams};
+use crate::gateway::upstream::{Signer, Surroundings, Upstreams};
 use crate::gateway::{Gateway, Ways};
 use crate::keyring::{Keyring, LiveKeyring};
 use crate::names::{ClientId, ServiceId, UpstreamId};
+use crate::outbound::names::SystemResolver;
 use crate::problem::{Code, KeyPath, Problem, Problems};
 use crate::redis::Redis;
 use crate::trace::Sampling;
@@ -98,6 +99,7 @@ impl Generation {
     /// generation that needs it.
     pub(crate) fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
         self.auth.start(tasks, stop.clone());
+        self.upstreams.start(tasks, stop);
     }
 
     /// Says what is wrong with a configuration beyond its form: files, keys, certificates, URLs. Reads files
@@ -287,9 +289,12 @@ fn upstreams(
         &config.upstream,
         config.public_url.as_url(),
         Some(&signer),
-        &ambient.clock,
-        &ambient.entropy,
-        &metrics.upstream,
+        Surroundings {
+            clock: Arc::clone(&ambient.clock),
+            entropy: Arc::clone(&ambient.entropy),
+            resolver: Arc::new(SystemResolver),
+            metrics: metrics.upstream.clone(),
+        },
     )
     .map_err(inside)
 }

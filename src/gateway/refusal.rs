@@ -427,6 +427,14 @@ fn upstream(error: &UpstreamError) -> Public {
         UpstreamError::Overloaded => {
             Public::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(SOON)
         }
+        UpstreamError::Returned(_) => {
+            Public::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_after(SOON)
+        }
+        UpstreamError::Open { again } => {
+            let secs = u64::try_from(again.as_millis().div_ceil(1000)).unwrap_or(LATER);
+            Public::new(StatusCode::SERVICE_UNAVAILABLE, "upstream-unavailable")
+                .retry_after(secs.max(SOON))
+        }
         UpstreamError::Late(_) => Public::new(StatusCode::GATEWAY_TIMEOUT, "upstream-late"),
         UpstreamError::Unreachable(_) | UpstreamError::Tls(_) => {
             Public::new(StatusCode::BAD_GATEWAY, "upstream-unreachable")
@@ -446,6 +454,8 @@ fn upstream(error: &UpstreamError) -> Public {
 const fn upstream_reason(error: &UpstreamError) -> &'static str {
     match error {
         UpstreamError::Overloaded => "upstream-overloaded",
+        UpstreamError::Open { .. } => "upstream-open",
+        UpstreamError::Returned(_) => "upstream-returned",
         UpstreamError::Late(Stage::Connect) => "upstream-late-connect",
         UpstreamError::Late(Stage::Head) => "upstream-late-head",
         UpstreamError::Late(Stage::Body) => "upstream-late-body",

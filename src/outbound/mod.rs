@@ -1,4 +1,5 @@
 //! Connections that hookgate itself opens.
 
+pub mod names;
 pub mod fetch;
 pub mod roots;

@@ -14,8 +14,8 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Arrival, Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, Trouble, outcome, refused,
-    refused_as, status,
+    Arrival, Ehr, Extra, HOOK_INSTANCE, Line, NO_LIMITS, SERVICE, Scene, Trouble, hook_body_of,
+    outcome, refused, refused_as, status,
 };
 use crate::port::free_port;
 use crate::server::RedisServer;
@@ -572,6 +572,31 @@ async fn what_the_service_did_not_take_is_delivered_by_the_retry() {
     for _ in 0..2 {
         taken(scene.report(body.clone()).await).await;
         assert_eq!(scene.reports().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_has_failed_is_left_alone_and_gets_its_reports_later() {
+    let scene = Scene::new(&unlimited()).await;
+    let ids = scene.ids_of(ONE).await;
+    let body = body_of(&[overridden(&ids.card)]);
+    scene.answers_reports(|_| status(503));
+    for tried in 1..=5 {
+        assert_eq!(scene.report(body.clone()).await.status(), 503);
+        assert_eq!(scene.reports().len(), tried);
+    }
+    scene.answers_reports(|_| status(200));
+    let response = scene.report(body.clone()).await;
+    let pause: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((2..=4).contains(&pause), "{pause}");
+    refused(response, outcome(503, "upstream-unavailable", "upstream-open"), "open").await;
+    let response = scene.post(&scene.endpoint(), hook_body_of(TWO)).await;
+    refused(response, outcome(503, "upstream-unavailable", "upstream-open"), "a hook").await;
+    assert_eq!(scene.reports().len(), 5);
+    scene.clock.advance(Duration::from_secs(pause));
+    for _ in 0..2 {
+        taken(scene.report(body.clone()).await).await;
+        assert_eq!(scene.reports().len(), 6);
     }
 }
 

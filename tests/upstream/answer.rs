@@ -43,7 +43,9 @@ fn name(error: &UpstreamError) -> &'static str {
         | UpstreamError::Unaddressable
         | UpstreamError::Entropy(_)
         | UpstreamError::Unsigned(_)
-        | UpstreamError::Overloaded => "other",
+        | UpstreamError::Overloaded
+        | UpstreamError::Open { .. }
+        | UpstreamError::Returned(_) => "other",
     }
 }
 

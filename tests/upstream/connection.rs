@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hookgate::gateway::upstream::{Settings, Stage, UpstreamError};
+use hookgate::gateway::upstream::{Breaker, Settings, Stage, UpstreamError};
 use hookgate::units::Period;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -96,6 +96,7 @@ async fn a_call_that_was_over_before_it_was_connected_says_so() {
     let tie = Settings {
         connect_timeout: at_once,
         response_timeout: at_once,
+        breaker: Breaker { failures: 0, ..Breaker::default() },
         ..settings(&format!("https://{}", mute.address))
     };
     let gateway = Gateway::with(&[tie], None);

@@ -4,20 +4,27 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use hookgate::clock::{Clock, ManualClock, UnixTime};
+use hookgate::clock::{ManualClock, UnixTime};
 use hookgate::entropy::{Entropy, SeededEntropy};
 use hookgate::gateway::upstream::{
-    Answer, Call, Identity, Metrics, Settings, Signer, UpstreamError, Upstreams, Way,
+    AddressState, AddressStatus, Answer, Call, Dialled, Identity, Metrics, Settings, Signer,
+    Surroundings, UpstreamError, Upstreams, Way,
 };
 use hookgate::names::{ClientId, HookInstance, RequestId, ServiceId, Tenant, UpstreamId};
+use hookgate::outbound::names::Resolver;
 use hookgate::trace::{Sampling, Trace};
 use http::HeaderMap;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use url::Url;
 
 pub const NOW: UnixTime = UnixTime::from_secs(1_795_458_491);
 pub const OK: &str =
@@ -109,7 +116,15 @@ impl Server {
         F: Fn(Peer<TcpStream>) -> S + Send + Sync + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap(), serve).await
+    }
+
+    pub async fn start_at<F, S>(at: SocketAddr, serve: F) -> Self
+    where
+        F: Fn(Peer<TcpStream>) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(at).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
@@ -157,11 +172,38 @@ impl Server {
     }
 }
 
+/// Names as a test says, and as it changes its mind. No name means no answer.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    meaning: Arc<Mutex<Vec<SocketAddr>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Names {
+    pub fn mean(&self, addresses: &[SocketAddr]) {
+        *self.meaning.lock().unwrap() = addresses.to_vec();
+    }
+
+    /// How often somebody has asked. On one thread who has asked waits already for the next time.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait::async_trait]
+impl Resolver for Names {
+    async fn look_up(&self, _: &str, _: u16) -> std::io::Result<Vec<SocketAddr>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(self.meaning.lock().unwrap().clone())
+    }
+}
+
 /// The gateway's side, with one upstream called `legacy`.
 pub struct Gateway {
-    upstreams: Upstreams,
+    pub upstreams: Upstreams,
     registry: Registry,
     pub clock: ManualClock,
+    pub names: Names,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -194,12 +236,16 @@ impl Gateway {
         let metrics = Metrics::register(&mut registry);
         let clock = ManualClock::new(NOW);
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
-        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
-        let public_url = "https://gw.example:8443/cds/".parse().unwrap();
-        let upstreams =
-            Upstreams::new(settings, &public_url, signer.as_ref(), &shared, &entropy, &metrics)
-                .map_err(|e| e.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        Ok(Self { upstreams, registry, clock, entropy })
+        let names = Names::default();
+        let around = Surroundings {
+            clock: Arc::new(clock.clone()),
+            entropy: Arc::clone(&entropy),
+            resolver: Arc::new(names.clone()),
+            metrics,
+        };
+        let upstreams = Upstreams::new(settings, &public_url(), signer.as_ref(), around)
+            .map_err(|e| e.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        Ok(Self { upstreams, registry, clock, names, entropy })
     }
 
     pub async fn call_with(
@@ -209,23 +255,35 @@ impl Gateway {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Answer, UpstreamError> {
-        let trace = Trace::of(headers, Sampling::new(1.0), self.entropy.as_ref()).unwrap();
-        let (client, tenant) = (ClientId::new("ehr").unwrap(), Tenant::new("Klinik Süd").unwrap());
-        let identity = Identity {
-            client: Some(&client),
-            issuer: Some("https://ehr.example.org/iss"),
-            tenant: Some(&tenant),
-            hook_instance: Some(HookInstance(uuid::Uuid::from_u128(7))),
-            request_id: RequestId::new(NOW, self.entropy.as_ref()).unwrap(),
-            trace: &trace,
-            client_address: "2001:db8::7".parse().unwrap(),
-        };
-        self.upstreams.call(&id(upstream), Call { way, headers, body, identity }).await
+        let entropy = self.entropy.as_ref();
+        call(&self.upstreams, upstream, (way, headers, body), entropy).await
+    }
+
+    /// Takes other settings up, and gives what was there before.
+    pub fn renew(&mut self, settings: &[Settings]) -> Upstreams {
+        let renewed = self.upstreams.renewed(settings, &public_url());
+        std::mem::replace(&mut self.upstreams, renewed.unwrap())
+    }
+
+    /// Begins what runs beside the calls; it ends when what is returned is dropped.
+    pub fn start(&self) -> DropGuard {
+        let stop = CancellationToken::new();
+        self.upstreams.start(&TaskTracker::new(), &stop);
+        stop.drop_guard()
+    }
+
+    /// How each address of the upstream is.
+    pub fn addresses(&self) -> Vec<AddressStatus> {
+        self.upstreams.status().remove(0).addresses
+    }
+
+    pub fn states(&self) -> Vec<AddressState> {
+        self.addresses().iter().map(|address| address.state).collect()
     }
 
     pub async fn hook(&self) -> Result<Answer, UpstreamError> {
-        let body = Bytes::from_static(b"{\"hook\":\"patient-view\"}");
-        self.call_with("legacy", Way::Hook(&service()), &json(), body).await
+        let (service, headers) = (service(), json());
+        self.call_with("legacy", Way::Hook(&service), &headers, Bytes::from_static(HOOK)).await
     }
 
     pub async fn discover(&self) -> Result<Answer, UpstreamError> {
@@ -237,6 +295,66 @@ impl Gateway {
         text::encode(&mut out, &self.registry).unwrap();
         out
     }
+}
+
+const HOOK: &[u8] = b"{\"hook\":\"patient-view\"}";
+
+/// Calls `upstreams` themselves.
+pub async fn hook(upstreams: &Upstreams) -> Result<Answer, UpstreamError> {
+    let (service, headers) = (service(), json());
+    let what = (Way::Hook(&service), &headers, Bytes::from_static(HOOK));
+    call(upstreams, "legacy", what, &SeededEntropy::new(2)).await
+}
+
+async fn call(
+    upstreams: &Upstreams,
+    upstream: &str,
+    (way, headers, body): (Way<'_>, &HeaderMap, Bytes),
+    entropy: &dyn Entropy,
+) -> Result<Answer, UpstreamError> {
+    let trace = Trace::of(headers, Sampling::new(1.0), entropy).unwrap();
+    let (client, tenant) = (ClientId::new("ehr").unwrap(), Tenant::new("Klinik Süd").unwrap());
+    let identity = Identity {
+        client: Some(&client),
+        issuer: Some("https://ehr.example.org/iss"),
+        tenant: Some(&tenant),
+        hook_instance: Some(HookInstance(uuid::Uuid::from_u128(7))),
+        request_id: RequestId::new(NOW, entropy).unwrap(),
+        trace: &trace,
+        client_address: "2001:db8::7".parse().unwrap(),
+    };
+    upstreams.call(&id(upstream), Call { way, headers, body, identity }).await
+}
+
+fn public_url() -> Url {
+    "https://gw.example:8443/cds/".parse().unwrap()
+}
+
+/// Waits for what will come, however busy the machine is.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// Those addresses instead of the URL's.
+pub fn at(addresses: &[SocketAddr]) -> Settings {
+    let dialled = |it: &SocketAddr| Dialled::try_from(it.to_string()).unwrap();
+    Settings {
+        addresses: addresses.iter().map(dialled).collect(),
+        ..settings("http://cds.example:8443/r4")
+    }
+}
+
+/// An address that nobody listens at, and that nobody else gets while this is held.
+pub fn nobody() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 pub fn json() -> HeaderMap {

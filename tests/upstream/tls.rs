@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use hookgate::gateway::upstream::{Settings, UpstreamError};
-use http::{Response, Version};
+use hookgate::gateway::upstream::{AddressState, Settings, UpstreamError};
+use hookgate::units::Period;
+use http::{Method, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,7 +22,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::rig::{Gateway, settings};
+use crate::rig::{Gateway, at, settings, until};
 
 /// A hospital's own authority.
 struct Authority {
@@ -134,10 +136,12 @@ where
 {
     let answer = service_fn(move |request: http::Request<Incoming>| {
         log.lock().unwrap().push(request.version());
+        let method = request.method().clone();
         async move {
             let length = request.headers().get("content-length").cloned();
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            assert_eq!(length.unwrap(), body.len().to_string().as_str());
+            let told = length.is_some_and(|length| length == body.len().to_string().as_str());
+            assert!(told || method == Method::GET);
             Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from("{}"))))
         }
     });
@@ -255,4 +259,58 @@ async fn http2_without_tls_is_taken_for_granted_where_it_is_configured() {
     let own = Settings { http2: true, ..settings(&url) };
     assert_eq!(Gateway::with(&[own], None).hook().await.unwrap().status(), 200);
     assert_eq!(*versions.lock().unwrap(), [Version::HTTP_2]);
+}
+
+#[tokio::test]
+async fn every_address_is_held_to_the_name_in_the_url_and_shown_the_certificate() {
+    let ours = Authority::new("ours");
+    let (chain, key) = ours.client_files("gateway");
+    let good = TlsServer::start(ours.issue("cds.example"), Some(&ours), &[]).await;
+    let twin = TlsServer::start(ours.issue("cds.example"), Some(&ours), &[]).await;
+    // It is dialled by this name, and that is not what its certificate must be for.
+    let wrong = TlsServer::start(ours.issue("127.0.0.1"), Some(&ours), &[]).await;
+    let own = Settings {
+        url: "https://cds.example/".parse().unwrap(),
+        ca_file: ours.ca_file(),
+        client_certificate_file: chain,
+        client_key_file: key,
+        health: Some(toml::from_str("path = \"/healthz\"").unwrap()),
+        ..at(&[good.address, wrong.address, twin.address])
+    };
+    let gateway = Gateway::with(&[own], None);
+    for _ in 0..6 {
+        assert_eq!(gateway.hook().await.unwrap().status(), 200);
+    }
+    assert!(wrong.versions().is_empty());
+    assert_eq!(good.versions().len() + twin.versions().len(), 6);
+    let wrongs = gateway.addresses().remove(1);
+    assert_eq!(wrongs.last_error.unwrap().1, "tls");
+
+    let _running = gateway.start();
+    until("the one with the wrong name is found out", || {
+        gateway.clock.advance(Duration::from_secs(5));
+        gateway.states() == [AddressState::Closed, AddressState::Unhealthy, AddressState::Closed]
+    })
+    .await;
+    assert!(good.versions().len() + twin.versions().len() > 6, "they were asked");
+}
+
+#[tokio::test]
+async fn a_handshake_that_hangs_is_left_for_another_address() {
+    let ours = Authority::new("ours");
+    let good = TlsServer::start(ours.issue("cds.example"), None, &[]).await;
+    let mute = crate::rig::Server::start(|mut peer| async move { peer.closed().await }).await;
+    let own = Settings {
+        url: "https://cds.example/".parse().unwrap(),
+        ca_file: ours.ca_file(),
+        connect_timeout: Period::secs(2),
+        response_timeout: Period::secs(60),
+        ..at(&[mute.address, good.address])
+    };
+    let gateway = Gateway::with(&[own], None);
+    for _ in 0..2 {
+        assert_eq!(gateway.hook().await.unwrap().status(), 200);
+    }
+    assert_eq!(good.versions().len(), 2);
+    assert_eq!(gateway.addresses()[0].last_error.unwrap().1, "late_connect");
 }

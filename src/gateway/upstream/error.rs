@@ -1,6 +1,7 @@
 //! How a call to an upstream can fail.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -51,6 +52,15 @@ pub enum UpstreamError {
     /// It has as many calls as it takes, and so has the queue before it.
     #[error("as many calls as the upstream takes are under way")]
     Overloaded,
+    /// It has failed again and again, and is left alone for a while.
+    #[error("the upstream has failed lately and is not called for {} ms", .again.as_millis())]
+    Open {
+        /// When a call is tried again; zero while one is being tried.
+        again: Duration,
+    },
+    /// It gave the request back unread (RFC 9113, sections 6.8 and 8.7): it is going away, or has too many.
+    #[error("the upstream gave the request back: {0}")]
+    Returned(String),
     /// Its name does not resolve, or it takes no connection.
     #[error("the upstream cannot be reached: {0}")]
     Unreachable(String),
@@ -88,6 +98,8 @@ impl UpstreamError {
             | Self::Entropy(_)
             | Self::Unsigned(_)
             | Self::Overloaded
+            | Self::Open { .. }
+            | Self::Returned(_)
             | Self::Unreachable(_)
             | Self::Tls(_)
             | Self::Late(Stage::Connect) => true,

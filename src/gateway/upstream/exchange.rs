@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
@@ -20,7 +20,7 @@ use crate::gateway::upstream::answer::{Measure, judge};
 use crate::gateway::upstream::dial::{Dial, DialError};
 use crate::gateway::upstream::error::{Stage, UpstreamError};
 use crate::gateway::upstream::settings::Settings;
-use crate::problem::Problem;
+use crate::gateway::upstream::tls::Tls;
 
 /// A header block beyond this is no CDS service's.
 const LARGEST_HEADER: usize = 64 * 1024;
@@ -45,16 +45,15 @@ pub(crate) struct Received {
     pub(crate) body: Bytes,
 }
 
-/// The connections to one upstream.
+/// The connections to one address.
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     client: Client<Dial, Full<Bytes>>,
-    response_timeout: Duration,
 }
 
 impl Connections {
-    /// None is opened yet. Reads certificates and keys; a problem is a sentence.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, Problem> {
+    /// None is opened yet.
+    pub(crate) fn new(settings: &Settings, tls: &Tls, place: Uri) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -68,15 +67,7 @@ impl Connections {
             .http2_keep_alive_interval(PING_EVERY)
             .http2_keep_alive_timeout(PONG_WITHIN)
             .http2_only(settings.http2 && settings.url.scheme() == "http");
-        Ok(Self {
-            client: builder.build(Dial::new(settings)?),
-            response_timeout: settings.response_timeout.get(),
-        })
-    }
-
-    /// When an exchange that begins now must be over.
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.response_timeout
+        Self { client: builder.build(Dial::new(settings, tls, place)) }
     }
 
     /// Sends and receives once.
@@ -86,18 +77,40 @@ impl Connections {
         measure: Measure,
         deadline: Instant,
     ) -> Result<Received, UpstreamError> {
-        let mut request = request(message);
-        let connection = capture_connection(&mut request);
-        let response = timeout_at(deadline, self.client.request(request))
-            .await
-            .map_err(|_| UpstreamError::Late(reached(&connection)))?
-            .map_err(|e| of_client(&e))?;
-        let (head, body) = response.into_parts();
+        let (head, body) = self.send(message, deadline).await?.into_parts();
         judge(head.status, measure)?;
         let body = timeout_at(deadline, collect(body, measure.cap))
             .await
             .map_err(|_| UpstreamError::Late(Stage::Body))??;
         Ok(Received { status: head.status, headers: head.headers, body })
+    }
+
+    /// Asks for `uri` with GET, and takes any status for an answer. Its body is read, so that the connection
+    /// can be used again, and dropped.
+    pub(crate) async fn ask(
+        &self,
+        uri: Uri,
+        deadline: Instant,
+    ) -> Result<StatusCode, UpstreamError> {
+        let (headers, body) = (HeaderMap::new(), Bytes::new());
+        let message = Message { method: Method::GET, uri, headers, body };
+        let (head, body) = self.send(message, deadline).await?.into_parts();
+        let read = timeout_at(deadline, collect(body, LARGEST_HEADER)).await;
+        read.map_err(|_| UpstreamError::Late(Stage::Body))??;
+        Ok(head.status)
+    }
+
+    async fn send(
+        &self,
+        message: Message,
+        deadline: Instant,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let mut request = request(message);
+        let connection = capture_connection(&mut request);
+        timeout_at(deadline, self.client.request(request))
+            .await
+            .map_err(|_| UpstreamError::Late(reached(&connection)))?
+            .map_err(|e| of_client(&e))
     }
 }
 
@@ -153,6 +166,9 @@ fn of_client(error: &legacy::Error) -> UpstreamError {
     if let Some(refused) = certificate_refused(error) {
         return refused;
     }
+    if let Some(returned) = find::<h2::Error>(error).and_then(returned) {
+        return returned;
+    }
     let Some(cause) = find::<hyper::Error>(error) else {
         return UpstreamError::Broken(error.to_string());
     };
@@ -165,6 +181,15 @@ fn of_client(error: &legacy::Error) -> UpstreamError {
         return UpstreamError::NotHttp(why);
     }
     UpstreamError::Broken(why)
+}
+
+/// A stream that is named in GOAWAY as not begun, or reset with REFUSED_STREAM, has not been acted on
+/// (RFC 9113, sections 6.8 and 8.7). h2 gives a stream the peer's GOAWAY as its error only where its id is
+/// above the last that the peer has taken; the others end with the connection.
+fn returned(error: &h2::Error) -> Option<UpstreamError> {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    let unread = error.is_remote() && (error.is_go_away() || refused);
+    unread.then(|| UpstreamError::Returned(error.to_string()))
 }
 
 /// With TLS 1.3 an upstream judges our certificate after the handshake is over for us. It has then

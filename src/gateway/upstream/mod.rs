@@ -5,21 +5,24 @@
 //! whole, decoded and within bounds, before anybody sees it. A request is sent again only where the
 //! upstream cannot have acted on it, or where asking twice does no harm.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
-use crate::files::{Prints, named};
 use crate::names::UpstreamId;
 
 mod settings;
 mod error;
+mod outcome;
 mod status;
 mod target;
 mod identity;
@@ -27,10 +30,18 @@ mod credential;
 mod headers;
 mod places;
 mod metrics;
+mod tls;
 mod dial;
 mod decode;
 mod answer;
 mod exchange;
+mod rolling;
+mod recent;
+mod breaker;
+mod address;
+mod pool;
+mod tending;
+mod kept;
 
 pub use crate::gateway::upstream::answer::Answer;
 pub use crate::gateway::upstream::credential::{Claims, Signer};
@@ -42,14 +53,16 @@ pub use crate::gateway::upstream::settings::{
 };
 pub use crate::gateway::upstream::status::{AddressState, AddressStatus, UpstreamStatus};
 pub use crate::gateway::upstream::target::Way;
+pub use crate::gateway::upstream::tending::Surroundings;
 
 use crate::gateway::upstream::answer::{Measure, accept};
 use crate::gateway::upstream::credential::{Credential, Issue};
-use crate::gateway::upstream::exchange::{Connections, Message, Received};
+use crate::gateway::upstream::exchange::{Message, Received};
 use crate::gateway::upstream::headers::Extra;
 use crate::gateway::upstream::identity::Front;
-use crate::gateway::upstream::metrics::{Gauges, Outcome};
-use crate::gateway::upstream::places::Places;
+use crate::gateway::upstream::kept::Kept;
+use crate::gateway::upstream::outcome::Outcome;
+use crate::gateway::upstream::places::Place;
 use crate::gateway::upstream::target::{Target, Targets};
 use crate::problem::{Code, KeyPath, Problem, Problems};
 
@@ -69,7 +82,7 @@ pub struct Call<'a> {
 /// Every upstream that is configured, each with connections of its own.
 #[derive(Debug)]
 pub struct Upstreams {
-    upstreams: HashMap<UpstreamId, Arc<Upstream>>,
+    upstreams: BTreeMap<UpstreamId, Upstream>,
     shared: Shared,
 }
 
@@ -77,33 +90,19 @@ pub struct Upstreams {
 #[derive(Clone, Debug)]
 struct Shared {
     signer: Option<Arc<dyn Signer>>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    metrics: Metrics,
-}
-
-/// What decides how an upstream is called. One with equal settings is the same.
-#[derive(Clone, Debug, PartialEq)]
-struct MadeOf {
-    settings: Settings,
-    /// What was in the files that they name.
-    files: Prints,
-    public_url: Url,
+    around: Surroundings,
 }
 
 /// One legacy service's base URL and how it is called.
 #[derive(Debug)]
 struct Upstream {
-    made_of: MadeOf,
     targets: Targets,
     credential: Credential,
     extra: Extra,
-    places: Places,
-    connections: Connections,
-    gauges: Gauges,
+    front: Arc<Front>,
+    kept: Arc<Kept>,
     cap: usize,
     errors: UpstreamErrors,
-    front: Arc<Front>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -119,21 +118,15 @@ impl Upstreams {
         settings: &[Settings],
         public_url: &Url,
         signer: Option<&Arc<dyn Signer>>,
-        clock: &Arc<dyn Clock>,
-        entropy: &Arc<dyn Entropy>,
-        metrics: &Metrics,
+        around: Surroundings,
     ) -> Result<Self, Problems> {
-        let shared = Shared {
-            signer: signer.cloned(),
-            clock: Arc::clone(clock),
-            entropy: Arc::clone(entropy),
-            metrics: metrics.clone(),
-        };
-        Self::build(settings, public_url, shared, &HashMap::new())
+        let shared = Shared { signer: signer.cloned(), around };
+        Self::build(settings, public_url, shared, &BTreeMap::new())
     }
 
-    /// The upstreams of a changed configuration. One whose settings have not changed, nor its files, is the same
-    /// as before, with its connections and all that is known of it.
+    /// The upstreams of a changed configuration. One whose settings and certificates are the same as before
+    /// goes on as it is: with its connections, its calls under way and what is known about its addresses.
+    /// Secrets are read anew.
     ///
     /// # Errors
     /// [`Problems`] names every problem of every upstream.
@@ -145,26 +138,16 @@ impl Upstreams {
         settings: &[Settings],
         public_url: &Url,
         shared: Shared,
-        before: &HashMap<UpstreamId, Arc<Upstream>>,
+        before: &BTreeMap<UpstreamId, Upstream>,
     ) -> Result<Self, Problems> {
         let Some(front) = Front::new(public_url).map(Arc::new) else {
             let why = "public_url has no host; write \"https://cds.example.org\"";
             return Err(Problems(vec![Problem::said(Code::BadValue, why)]));
         };
-        let (mut upstreams, mut problems) = (HashMap::new(), Vec::new());
+        let (mut upstreams, mut problems) = (BTreeMap::new(), Vec::new());
         for (index, one) in settings.iter().enumerate() {
             let at = KeyPath::of("upstream").index(index);
-            let made_of = MadeOf {
-                settings: one.clone(),
-                files: Prints::of(named(one)),
-                public_url: public_url.clone(),
-            };
-            let same = before.get(&one.id).filter(|before| before.made_of == made_of);
-            let upstream = match same {
-                Some(same) => Ok(Arc::clone(same)),
-                None => Upstream::new(made_of, &front, &shared).map(Arc::new),
-            };
-            match upstream {
+            match Upstream::new(one, &front, &shared, before.get(&one.id)) {
                 Ok(upstream) => {
                     if upstreams.insert(one.id.clone(), upstream).is_some() {
                         let why = "another upstream has this id; give each its own";
@@ -177,6 +160,19 @@ impl Upstreams {
             }
         }
         if problems.is_empty() { Ok(Self { upstreams, shared }) } else { Err(Problems(problems)) }
+    }
+
+    /// Begins to look names up and to ask after the health of addresses, where that does not run from before;
+    /// it ends with `stop`, or when nobody has the upstream any more.
+    pub fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        for upstream in self.upstreams.values() {
+            upstream.kept.start(tasks, stop);
+        }
+    }
+
+    /// How each upstream is, in the order of their names.
+    pub fn status(&self) -> Vec<UpstreamStatus> {
+        self.upstreams.values().map(|upstream| upstream.kept.status()).collect()
     }
 
     /// Calls `upstream` and waits for its whole answer.
@@ -194,64 +190,56 @@ impl Upstreams {
         let Some(upstream) = self.upstreams.get(upstream) else {
             return Err(UpstreamError::Unknown(upstream.clone()));
         };
-        let waiting = upstream.places.take(self.shared.clock.as_ref()).await;
-        let _place = waiting.inspect_err(|e| upstream.gauges.count(Outcome::of_error(e)))?;
-        let under_way = upstream.gauges.begin();
+        let gauges = &upstream.kept.gauges;
+        let place = upstream.place().await.inspect_err(|e| gauges.count(Outcome::of_error(e)))?;
+        let under_way = gauges.begin();
         let result = upstream.call(call).await;
         under_way.finish(match &result {
             Ok(answer) => Outcome::of_status(answer.status()),
             Err(error) => Outcome::of_error(error),
         });
+        drop(place);
         result
     }
 }
 
-/// What is read from settings and files.
-struct Parts {
-    targets: Targets,
-    credential: Credential,
-    extra: Extra,
-    connections: Connections,
-}
-
-impl Parts {
-    fn read(settings: &Settings, signer: Option<&Arc<dyn Signer>>) -> Result<Self, Vec<Problem>> {
+impl Upstream {
+    fn new(
+        settings: &Settings,
+        front: &Arc<Front>,
+        shared: &Shared,
+        before: Option<&Self>,
+    ) -> Result<Self, Vec<Problem>> {
         let mut problems = settings::problems(settings);
         if !problems.is_empty() {
             return Err(problems);
         }
+        let (signer, around) = (shared.signer.as_ref(), &shared.around);
         let targets = Targets::new(settings).map_err(|found| problems.extend(found));
         let extra = Extra::new(&settings.request_headers).map_err(|found| problems.extend(found));
         let credential = Credential::new(settings, signer).map_err(|why| problems.push(why));
-        let connections = Connections::new(settings).map_err(|why| problems.push(why));
-        match (targets, credential, extra, connections) {
-            (Ok(targets), Ok(credential), Ok(extra), Ok(connections)) => {
-                Ok(Self { targets, credential, extra, connections })
-            }
+        let kept = Kept::after(before.map(|before| &before.kept), settings, around)
+            .map_err(|why| problems.push(why));
+        match (targets, credential, extra, kept) {
+            (Ok(targets), Ok(credential), Ok(extra), Ok(kept)) => Ok(Self {
+                targets,
+                credential,
+                extra,
+                front: Arc::clone(front),
+                kept,
+                cap: settings.max_answer.bytes(),
+                errors: settings.upstream_errors,
+                clock: Arc::clone(&around.clock),
+                entropy: Arc::clone(&around.entropy),
+            }),
             (_, _, _, _) => Err(problems),
         }
     }
-}
 
-impl Upstream {
-    fn new(made_of: MadeOf, front: &Arc<Front>, shared: &Shared) -> Result<Self, Vec<Problem>> {
-        let settings = &made_of.settings;
-        let parts = Parts::read(settings, shared.signer.as_ref())?;
-        let queue_timeout = settings.queue_timeout.get();
-        Ok(Self {
-            targets: parts.targets,
-            credential: parts.credential,
-            extra: parts.extra,
-            places: Places::new(settings.max_concurrent, settings.max_queued, queue_timeout),
-            connections: parts.connections,
-            gauges: shared.metrics.of(&settings.id),
-            cap: settings.max_answer.bytes(),
-            errors: settings.upstream_errors,
-            front: Arc::clone(front),
-            clock: Arc::clone(&shared.clock),
-            entropy: Arc::clone(&shared.entropy),
-            made_of,
-        })
+    /// Leave to call. Who would be turned away does not wait for it.
+    async fn place(&self) -> Result<Place<'_>, UpstreamError> {
+        self.kept.pool().admits()?;
+        self.kept.places.take(self.clock.as_ref()).await
     }
 
     async fn call(&self, call: Call<'_>) -> Result<Answer, UpstreamError> {
@@ -271,25 +259,41 @@ impl Upstream {
         let began = self.clock.monotonic();
         let received = self.exchange(message, measure).await;
         let took = self.clock.monotonic().saturating_sub(began);
-        self.gauges.took(took);
+        self.kept.gauges.took(took);
         self.accept(received?, measure, took).await
     }
 
-    /// Sends once more where that does no harm.
+    /// Sends once more where that does no harm: to another address, or to the same where there is no
+    /// other and it may help.
     async fn exchange(
         &self,
         message: Message,
         measure: Measure,
     ) -> Result<Received, UpstreamError> {
-        let deadline = self.connections.deadline();
+        let deadline = self.kept.deadline();
         let asks_only = message.method == Method::GET;
-        match self.connections.exchange(message.clone(), measure, deadline).await {
-            Err(error) if worth_repeating(&error, asks_only) => {
-                self.gauges.repeated();
-                self.connections.exchange(message, measure, deadline).await
-            }
-            first => first,
+        let first = self.kept.pool().lease()?;
+        let failed = match first.exchange(message.clone(), measure, deadline).await {
+            Err(error) if Instant::now() < deadline => error,
+            last => return first.finish(last),
+        };
+        let again = again(&failed, asks_only);
+        if again == Again::Never {
+            return first.finish(Err(failed));
         }
+        if let Some(other) = self.kept.pool().lease_other(first.address()) {
+            self.kept.gauges.repeated();
+            let _elsewhere_it_may_go_well = first.finish(Err(failed));
+            let last = other.exchange(message, measure, deadline).await;
+            return other.finish(last);
+        }
+        if again == Again::Elsewhere {
+            return first.finish(Err(failed));
+        }
+        self.kept.gauges.repeated();
+        // One call, however often it is sent: it fails once.
+        let last = first.exchange(message, measure, deadline).await;
+        first.finish(last)
     }
 
     async fn accept(
@@ -318,21 +322,31 @@ impl Upstream {
     }
 }
 
-/// Whether a second try may succeed, and cannot do what the first has done already.
-const fn worth_repeating(error: &UpstreamError, asks_only: bool) -> bool {
+/// Where a second try may succeed, and cannot do what the first has done already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Never,
+    /// At another address only: the same would give the same.
+    Elsewhere,
+    Anywhere,
+}
+
+const fn again(error: &UpstreamError, asks_only: bool) -> Again {
     match error {
-        UpstreamError::Unreachable(_) => true,
-        UpstreamError::Broken(_) => asks_only,
+        UpstreamError::Unreachable(_) | UpstreamError::Returned(_) => Again::Anywhere,
+        UpstreamError::Broken(_) if asks_only => Again::Anywhere,
+        UpstreamError::Tls(_) | UpstreamError::Late(Stage::Connect) => Again::Elsewhere,
         UpstreamError::Unknown(_)
         | UpstreamError::Unaddressable
         | UpstreamError::Entropy(_)
         | UpstreamError::Unsigned(_)
         | UpstreamError::Overloaded
-        | UpstreamError::Tls(_)
-        | UpstreamError::Late(_)
+        | UpstreamError::Open { .. }
+        | UpstreamError::Broken(_)
+        | UpstreamError::Late(Stage::Head | Stage::Body)
         | UpstreamError::NotHttp(_)
         | UpstreamError::TooLarge
         | UpstreamError::Encoded(_)
-        | UpstreamError::Redirect(_) => false,
+        | UpstreamError::Redirect(_) => Again::Never,
     }
 }

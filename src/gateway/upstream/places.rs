@@ -10,6 +10,7 @@ use crate::gateway::upstream::error::UpstreamError;
 /// A fixed number of places, and a short queue for them in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Places {
+    all: usize,
     places: Semaphore,
     queue: Semaphore,
     patience: Duration,
@@ -23,7 +24,17 @@ pub(crate) struct Place<'a> {
 
 impl Places {
     pub(crate) fn new(places: usize, queued: usize, patience: Duration) -> Self {
-        Self { places: Semaphore::new(places), queue: Semaphore::new(queued), patience }
+        Self {
+            all: places,
+            places: Semaphore::new(places),
+            queue: Semaphore::new(queued),
+            patience,
+        }
+    }
+
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.all.saturating_sub(self.places.available_permits())
     }
 
     /// Takes a place, at once or after waiting for a moment.

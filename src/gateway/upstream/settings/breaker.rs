@@ -25,10 +25,10 @@ pub struct Breaker {
     /// How many calls there must be in `window` before `failure_percent` means anything. Default 20.
     pub min_calls: u32,
     /// How long an address is left alone at first. Default 2 s. Each time that the one call after the
-    /// pause fails, the next pause is twice as long; all are up to a quarter longer, so that replicas
-    /// do not try together.
+    /// pause fails, the next pause is twice as long; each is drawn out by up to as much again, so that
+    /// replicas do not try together.
     pub pause: Period,
-    /// The longest pause. Default 30 s.
+    /// The longest pause, before it is drawn out. Default 30 s.
     pub max_pause: Period,
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::Uri;
 use http::uri::Authority;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,14 @@ impl Dialled {
     /// Its port.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// As what a connector dials.
+    pub(crate) fn uri(&self) -> Uri {
+        let authority = self.authority.clone();
+        let parts = Uri::builder().scheme("http").authority(authority).path_and_query("/").build();
+        // A scheme, an authority and a path always make one.
+        parts.unwrap_or_default()
     }
 }
 
@@ -71,6 +80,7 @@ mod tests {
             let dialled = Dialled::try_from(text.to_owned()).unwrap();
             assert_eq!((dialled.host(), dialled.port()), (host, port));
             assert_eq!(dialled.to_string(), text);
+            assert_eq!(dialled.uri().authority().unwrap().as_str(), text);
         }
         for wrong in [
             "",
