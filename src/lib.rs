@@ -33,6 +33,7 @@ pub mod health;
 pub mod bypass;
 // -- assembly ------------------------------------------------------------------------------------
 pub mod config;
+pub mod explain;
 pub mod app;
 pub mod demo;
 pub mod cli;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::UnixTime;
+
 /// A length of time, written as `"30s"`, `"5m"`, `"1h 30m"` or `"250ms"`.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -77,6 +79,14 @@ pub fn in_words(length: Duration) -> String {
         }
     }
     if words.is_empty() { "less than a second".to_owned() } else { words.join(" ") }
+}
+
+/// A time, and how far it is from `at`: `"2026-11-26T08:15:00Z, 3 min ago"`.
+pub fn moment(time: UnixTime, at: UnixTime) -> String {
+    if time > at {
+        return format!("{time}, in {}", in_words(time.since(at)));
+    }
+    format!("{time}, {} ago", in_words(at.since(time)))
 }
 
 /// A number of bytes, written as `"64KiB"`, `"8MiB"` or a plain number.
@@ -154,6 +164,15 @@ mod tests {
         ] {
             assert_eq!(in_words(Duration::from_secs(secs)), words, "{secs}");
         }
+        let at = UnixTime::from_secs(1_800_000_000);
+        assert_eq!(
+            moment(at.plus(Duration::from_secs(90)), at),
+            "2027-01-15T08:01:30Z, in 1 min 30 s"
+        );
+        assert_eq!(
+            moment(UnixTime::from_secs(1_799_999_940), at),
+            "2027-01-15T07:59:00Z, 1 min ago"
+        );
     }
 
     #[test]

@@ -244,6 +244,13 @@ fn policy_problem(client: usize, error: PolicyError) -> Problem {
     }
 }
 
+impl Steps {
+    /// Who is calling, and which services there are.
+    pub(crate) fn callers_and_services(&self) -> (Arc<Authenticator>, Arc<Services>) {
+        (Arc::clone(&self.auth), Arc::clone(&self.services))
+    }
+}
+
 fn clients(config: &Config) -> Vec<auth::ClientSettings> {
     config.client.iter().map(|client| client.auth.clone()).collect()
 }
@@ -254,7 +261,8 @@ fn own_limits(config: &Config) -> Vec<(ClientId, limit::ClientSettings)> {
     config.client.iter().filter_map(own).collect()
 }
 
-fn services(config: &Config) -> Services {
+/// The services that the configuration names, or any.
+pub(crate) fn services(config: &Config) -> Services {
     let default = service::Settings::any();
     let entries = if config.service.is_empty() {
         std::slice::from_ref(&default)
@@ -385,7 +393,11 @@ fn gateway(
     })
 }
 
-fn link_tokens(
+/// Seals links, and opens them.
+///
+/// # Errors
+/// [`StartError`] where two names look the same in a token.
+pub(crate) fn link_tokens(
     config: &Config,
     services: &Services,
     keyring: &Arc<LiveKeyring>,

@@ -11,6 +11,7 @@ mod restart;
 mod watching;
 mod reload;
 mod bypass;
+mod explaining;
 mod upkeep;
 
 use std::net::{SocketAddr, TcpListener};
@@ -46,6 +47,7 @@ use crate::replicas::Replicas;
 use crate::store::{Fullness, Repeating, Store};
 
 pub use ambient::{Ambient, StartError};
+pub use explaining::{explain_calls, explain_substitutes};
 pub use generation::Generation;
 pub use live::{Attempt, Cause, Live, ReloadStatus};
 pub use reload::Source;

@@ -2,6 +2,7 @@
 
 mod exit;
 mod drain;
+mod explain;
 mod healthcheck;
 mod keys;
 
@@ -54,6 +55,8 @@ enum Command {
     Drain(drain::Arguments),
     /// Look at the keys that seal links and ids and sign, and rotate them while the gateway serves.
     Keys(keys::Arguments),
+    /// Say what the gateway would do with a token, a link or an id, step by step, and what to change.
+    Explain(explain::Arguments),
     /// Ask a gateway that serves whether it is ready: exit 0 or 1, and what is missing. For images without a
     /// shell: HEALTHCHECK CMD ["/hookgate", "healthcheck"].
     Healthcheck(healthcheck::Arguments),
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         }
         Command::Drain(arguments) => drain::run(&arguments),
         Command::Keys(arguments) => keys::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Demo { once, port } => run_demo(once, port),
     }

@@ -90,8 +90,8 @@ impl Entry {
     }
 }
 
-/// What the token must be addressed to.
-fn called(way: &Way) -> Option<Called<'_>> {
+/// What the token must be addressed to; nothing where none is needed.
+pub(crate) fn called(way: &Way) -> Option<Called<'_>> {
     match way {
         Way::Discovery => Some(Called::Discovery),
         Way::Hook(service) => Some(Called::Service(service)),

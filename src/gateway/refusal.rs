@@ -320,7 +320,8 @@ fn auth(reason: &AuthReason) -> Public {
     }
 }
 
-const fn auth_reason(reason: &AuthReason) -> &'static str {
+/// The exact reason of a refused token.
+pub(crate) const fn auth_reason(reason: &AuthReason) -> &'static str {
     match reason {
         AuthReason::Missing => "token-missing",
         AuthReason::Several => "token-several",

@@ -11,6 +11,7 @@
 mod check;
 mod demo;
 mod drain;
+mod explain;
 mod healthcheck;
 mod home;
 mod keys;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::gateway::auth::audience::{AudienceRule, Called, Endpoints};
-use crate::gateway::auth::client::{Client, LARGEST_SKEW, LONGEST_LIFETIME};
+use crate::gateway::auth::client::{Client, LARGEST_SKEW};
 use crate::gateway::auth::error::{AuthReason, ClaimFault, HeaderFault, Malformed};
 use crate::gateway::auth::settings::AudienceSetting;
 use crate::units::Period;
@@ -208,7 +208,11 @@ pub(super) fn audience(
             AudienceRule::of(rule).as_str()
         ));
     } else {
-        change.extend(sent.iter().filter_map(|one| near(one, &endpoint)).map(str::to_owned));
+        change.extend(
+            sent.iter()
+                .filter_map(|one| near(one, &endpoint, endpoints, called))
+                .map(str::to_owned),
+        );
         change.push(format!(
             "{}, where the EHR cannot be changed and sends this for all its services",
             of(client, "add what came to audience, word for word")
@@ -218,12 +222,23 @@ pub(super) fn audience(
 }
 
 /// In what alone `sent` differs from the endpoint, where it differs in little.
-fn near(sent: &str, endpoint: &str) -> Option<&'static str> {
+fn near(
+    sent: &str,
+    endpoint: &str,
+    endpoints: &Endpoints,
+    called: &Called<'_>,
+) -> Option<&'static str> {
     if sent.trim_end_matches('/') == endpoint {
         return Some("it differs from the endpoint only in a slash at its end");
     }
     if sent.eq_ignore_ascii_case(endpoint) {
         return Some("it differs from the endpoint only in capital letters");
+    }
+    let base = endpoints.written(&AudienceSetting::Base, called).unwrap_or_default();
+    if sent.strip_prefix(base.as_str()).is_some_and(|rest| rest.starts_with('/')) {
+        return Some(
+            "it names something else below this gateway: another service, or another way of this one",
+        );
     }
     let (sent, expected) = (sent.parse::<url::Url>().ok()?, endpoint.parse::<url::Url>().ok()?);
     if sent == expected {
@@ -249,11 +264,14 @@ pub(super) fn ahead(client: &Client, by: Duration) -> Vec<String> {
     change
 }
 
+/// The Da Vinci test client signs for a day. Whoever signs for longer had better sign for less.
+const LONGEST_ADVISED: Duration = Duration::from_secs(86_400);
+
 /// A token that lives for `lives`.
 pub(super) fn lifetime(client: &Client, lives: Duration) -> Vec<String> {
     let max = Period::secs(client.max_lifetime.as_secs());
     let mut change = vec![format!("at the EHR: sign for at most {max}, and exp after iat")];
-    if !lives.is_zero() && lives <= LONGEST_LIFETIME {
+    if !lives.is_zero() && lives <= LONGEST_ADVISED {
         change.push(of(client, &format!("write max_lifetime = \"{}\"", whole(lives))));
     }
     change

@@ -34,7 +34,7 @@ pub(super) struct Client {
 }
 
 /// Ten years: the specification's own example token lives for three and a half.
-pub(super) const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 366 * 86_400);
+const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// More would no longer be a skew.
 pub(super) const LARGEST_SKEW: Duration = Duration::from_secs(10 * 60);

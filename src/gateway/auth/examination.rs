@@ -49,6 +49,7 @@ impl Authenticator {
             findings: notes.findings,
             verdict,
             client: notes.client,
+            replay: notes.replay,
             assumed: notes.assumed,
             keys_unasked: out_of_reach && !question.live,
             ignored: notes.ignored,
@@ -136,6 +137,7 @@ impl Authenticator {
         };
         notes.assumed = known.is_none();
         let registered = known.or_else(assumed);
+        notes.replay = registered.map(|registered| registered.client.replay);
         notes.client = registered.map(|registered| registered.client.id.clone());
         registered
     }

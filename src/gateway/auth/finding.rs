@@ -2,6 +2,7 @@
 
 use crate::gateway::auth::audience::AudienceRule;
 use crate::gateway::auth::error::{AuthError, AuthReason};
+use crate::gateway::auth::settings::ReplayMode;
 use crate::gateway::auth::shown::Shown;
 use crate::names::ClientId;
 
@@ -108,6 +109,8 @@ pub struct Examination {
     pub verdict: Result<AudienceRule, AuthError>,
     /// The client by whose rules it was examined.
     pub client: Option<ClientId>,
+    /// What happens to a token of that client that comes a second time.
+    pub replay: Option<ReplayMode>,
     /// Whether that is not the client that the token's issuer names.
     pub assumed: bool,
     /// Whether the verdict hangs on keys that nobody has asked for.

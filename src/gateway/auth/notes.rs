@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::gateway::auth::advice;
@@ -13,13 +14,16 @@ use crate::gateway::auth::client::Client;
 use crate::gateway::auth::error::AuthReason;
 use crate::gateway::auth::finding::{Check, Finding};
 use crate::gateway::auth::jwk::VerifyingKey;
+use crate::gateway::auth::settings::ReplayMode;
 use crate::gateway::auth::setup::Registered;
 use crate::gateway::auth::shown::Shown;
 use crate::gateway::auth::token::{Header, NEVER_TAKEN, Parts, known};
 use crate::names::{ClientId, Tenant};
-use crate::units::{Period, in_words};
+use crate::units::{Period, in_words, moment};
 
 pub(super) const NO_KEY: &str = "there is no key to verify it with";
+/// Nobody needs it told to the second.
+const JUST_NOW: Duration = Duration::from_secs(60);
 pub(super) const NO_CLIENT: &str = "by whose rules is not known";
 
 /// What the header says, as far as it can be read.
@@ -46,6 +50,7 @@ pub(super) struct Read<'a> {
 pub(super) struct Notes {
     pub(super) findings: Vec<Finding>,
     pub(super) client: Option<ClientId>,
+    pub(super) replay: Option<ReplayMode>,
     pub(super) assumed: bool,
     pub(super) ignored: Vec<Shown>,
 }
@@ -102,7 +107,8 @@ impl Notes {
         let jku = jku.as_deref();
         let came = jku.map_or_else(|| "not there".to_owned(), |jku| Shown::new(jku).to_string());
         let finding = Finding::of(Check::KeyUrl, checks::jku(jku, client), came);
-        self.add(finding.expecting(client.jku.iter().cloned()).else_change(advice::jku(client)));
+        let listed = client.jku.iter().cloned().chain(["not there".to_owned()]);
+        self.add(finding.expecting(listed).else_change(advice::jku(client)));
     }
 
     pub(super) async fn key(
@@ -119,6 +125,7 @@ impl Notes {
         let status = keys.status();
         let mut held = vec![match (&trouble, status.age) {
             (Some(trouble), _) => format!("{source}: {trouble}"),
+            (None, Some(age)) if age < JUST_NOW => format!("{source}, read just now"),
             (None, Some(age)) => format!("{source}, read {} ago", in_words(age)),
             (None, None) => format!("{source}, not read"),
         }];
@@ -311,12 +318,4 @@ fn shown(sent: &[Cow<'_, str>]) -> String {
         all.push(format!("{} more", sent.len().saturating_sub(MOST)));
     }
     all.join(" and ")
-}
-
-/// A time, and how far it is from `at`.
-fn moment(time: UnixTime, at: UnixTime) -> String {
-    if time > at {
-        return format!("{time}, in {}", in_words(time.since(at)));
-    }
-    format!("{time}, {} ago", in_words(at.since(time)))
 }

@@ -11,5 +11,5 @@ pub mod links;
 pub mod card_ids;
 
 pub use binding::{Binding, KnownNames, NameClash};
-pub use card_ids::{CardId, CardIds, IdError, IssueError, Issued, Kind, Original, Record};
-pub use links::{LinkTokens, Opened, SealError, Sealed, Target, TokenError, id_of};
+pub use card_ids::{CardId, CardIds, IdError, IdForm, IssueError, Issued, Kind, Original, Record};
+pub use links::{LinkTokens, Opened, SealError, Sealed, Target, TokenError, id_of, key_of};

@@ -151,6 +151,17 @@ impl CardId {
     }
 }
 
+/// What an id says about itself. Anybody can make one that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdForm {
+    /// The id of the key that made it.
+    pub kid: u8,
+    /// From this moment on it is refused.
+    pub expires: UnixTime,
+    /// Which of its answer's ids it is, counted from 0.
+    pub index: usize,
+}
+
 /// What an id stands for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Original {
@@ -232,6 +243,16 @@ impl CardIds {
         }
         let (key, index) = (record_key(fields.prefix), fields.index.into());
         Ok(CardId { key, index, expires, history: incarnation })
+    }
+
+    /// What an id says about itself, by its own word alone.
+    ///
+    /// # Errors
+    /// `NotOurs`
+    pub fn look(text: &str) -> Result<IdForm, IdError> {
+        let (fields, _) = parse_uuid(text).and_then(Fields::unpack).ok_or(IdError::NotOurs)?;
+        let Prefix { kid, expiry, .. } = fields.prefix;
+        Ok(IdForm { kid, expires: slot_end(expiry), index: fields.index.into() })
     }
 
     /// What `id` stands for, provided that `record` is what the store had under its key, and that

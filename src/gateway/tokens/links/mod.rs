@@ -192,6 +192,12 @@ pub fn id_of(token: &str) -> Option<[u8; NONCE_LEN]> {
     begin.get(1..=NONCE_LEN)?.try_into().ok()
 }
 
+/// The id of the key that what has the form of a token names; it says nothing about whether that key made it.
+pub fn key_of(token: &str) -> Option<u8> {
+    let begin = URL_SAFE_NO_PAD.decode(token.get(..ID_CHARS)?).ok()?;
+    begin.first().filter(|header| **header >> 4 == VERSION).map(|header| header & 0x0f)
+}
+
 /// Whole groups of four, which decode by themselves.
 const ID_CHARS: usize = 20;
 
@@ -247,6 +253,26 @@ impl LinkTokens {
         now: UnixTime,
         incarnation: Incarnation,
     ) -> Result<Opened, TokenError> {
+        let (opened, mark) = self.unseal(token)?;
+        if now >= opened.expires {
+            return Err(TokenError::Expired { binding: opened.binding });
+        }
+        if mark != short_mark(incarnation) {
+            return Err(TokenError::Forgotten { binding: opened.binding });
+        }
+        Ok(opened)
+    }
+
+    /// Reads a token, whatever the time and the store. It may have expired, and the store may have forgotten
+    /// it: for looking at, not for following.
+    ///
+    /// # Errors
+    /// [`TokenError`], but neither `Expired` nor `Forgotten`.
+    pub fn look(&self, token: &str) -> Result<Opened, TokenError> {
+        self.unseal(token).map(|(opened, _)| opened)
+    }
+
+    fn unseal(&self, token: &str) -> Result<(Opened, [u8; 4]), TokenError> {
         if token.len() >= URL_LIMIT {
             return Err(TokenError::Malformed);
         }
@@ -262,14 +288,7 @@ impl LinkTokens {
         let claims = key(&ring, header)?
             .open(Purpose::Link, id, &self.base.bound(&[b"link", &[header]]), &mut sealed)
             .map_err(|_| TokenError::Forged)?;
-        let (opened, mark) = self.read_claims(id, claims)?;
-        if now >= opened.expires {
-            return Err(TokenError::Expired { binding: opened.binding });
-        }
-        if mark != short_mark(incarnation) {
-            return Err(TokenError::Forgotten { binding: opened.binding });
-        }
-        Ok(opened)
+        self.read_claims(id, claims)
     }
 
     /// Reads the target that the store held under the key of [`Target::Stored`].
