@@ -17,6 +17,7 @@ pub mod record;
 pub mod certificate;
 pub mod listening;
 pub mod outbound;
+pub mod traces;
 pub mod redis;
 pub mod store;
 pub mod keyring;

@@ -46,7 +46,7 @@ use crate::names::{ClientId, ServiceId, UpstreamId};
 use crate::outbound::names::SystemResolver;
 use crate::problem::{Code, KeyPath, Problem, Problems};
 use crate::redis::Redis;
-use crate::trace::Sampling;
+use crate::traces::Traces;
 
 /// One configuration and all that was made of it. A reload puts another one in its place; calls end on the
 /// one that they began with.
@@ -112,6 +112,7 @@ impl Generation {
         }
         problems.extend(Doors::check(&config.listener, &ambient.clock).err().map(Problem::from));
         problems.extend(Audit::check(&config.audit).err().map(Problem::from));
+        problems.extend(Traces::check(&config.traces).err().map(Problem::from));
         problems.extend(state_problems(config));
         // A key of its own: checking must not make the key file.
         match Keyring::generate(ambient.entropy.as_ref(), ambient.clock.as_ref()) {
@@ -387,7 +388,7 @@ fn gateway(
         ways,
         recorder: lasting.metrics.recorder.clone(),
         audit: lasting.audit.clone(),
-        sampling: Sampling::NEVER,
+        traces: lasting.traces.clone(),
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
     })

@@ -21,6 +21,8 @@ use crate::keyring::LiveKeyring;
 use crate::record::Recorder;
 use crate::record::history::History;
 use crate::store::Store;
+use crate::traces;
+use crate::traces::Traces;
 
 /// The metric families of the steps that a reload makes anew, registered once. Steps are given clones.
 #[derive(Clone, Debug)]
@@ -31,6 +33,7 @@ pub(crate) struct Metrics {
     pub(crate) upstream: upstream::Metrics,
     pub(crate) recorder: Recorder,
     pub(crate) audit: audit::Metrics,
+    pub(crate) traces: traces::Metrics,
 }
 
 impl Metrics {
@@ -43,6 +46,7 @@ impl Metrics {
             upstream: upstream::Metrics::register(registry),
             recorder: Recorder::new(registry, History::new(Arc::clone(&ambient.clock))),
             audit: audit::Metrics::register(registry),
+            traces: traces::Metrics::register(registry),
         }
     }
 }
@@ -53,6 +57,7 @@ pub(crate) struct Lasting {
     pub(crate) ambient: Ambient,
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
+    pub(crate) traces: Traces,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keyring: Arc<LiveKeyring>,
     pub(crate) local: Arc<Local>,
@@ -69,7 +74,7 @@ impl Lasting {
     pub(crate) fn new(
         config: &Config,
         ambient: Ambient,
-        (metrics, audit): (Metrics, Audit),
+        (metrics, audit, traces): (Metrics, Audit, Traces),
         store: Arc<dyn Store>,
         keyring: Arc<LiveKeyring>,
         longest_life: Sender<Duration>,
@@ -77,6 +82,16 @@ impl Lasting {
         let local = Arc::new(local(config, &ambient, metrics.replay.clone())?);
         let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
         let deliveries = Arc::new(Deliveries::new(Arc::clone(&store), clock, entropy));
-        Ok(Self { ambient, metrics, audit, store, keyring, local, deliveries, longest_life })
+        Ok(Self {
+            ambient,
+            metrics,
+            audit,
+            traces,
+            store,
+            keyring,
+            local,
+            deliveries,
+            longest_life,
+        })
     }
 }

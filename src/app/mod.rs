@@ -45,6 +45,7 @@ use crate::readiness::Readiness;
 use crate::redis::Redis;
 use crate::replicas::Replicas;
 use crate::store::{Fullness, Repeating, Store};
+use crate::traces::{Exporter, Traces};
 
 pub use ambient::{Ambient, StartError};
 pub use explaining::{explain_calls, explain_substitutes};
@@ -70,6 +71,7 @@ pub struct App {
     reloads: reload::Metrics,
     key_file: Option<KeyFileWatch>,
     replicas: Option<Replicas>,
+    exporter: Option<Exporter>,
     fullness: Fullness,
     arrivals: Option<Receiver<()>>,
     bypass: BypassCheck,
@@ -127,6 +129,7 @@ impl App {
         let mut metrics = Metrics::register(&mut registry, &ambient);
         let audit = open_audit(&config, &ambient, &metrics)?;
         metrics.auth = metrics.auth.audited(audit.clone());
+        let (traces, exporter) = open_traces(&config, &ambient, &metrics)?;
         let redis = open_redis(&config, &mut registry)?;
         let steps = Steps::new(&config, redis.as_ref(), &ambient, &metrics)?;
         let doors = doors(&config, sockets.public, &ambient, &mut registry).await?;
@@ -148,7 +151,8 @@ impl App {
         let arrivals = redis.as_ref().map(Redis::arrivals);
         let now = ambient.clock.now();
         let reloads = reload::Metrics::register(&mut registry, now);
-        let lasting = Lasting::new(&config, ambient, (metrics, audit), store, keyring, life)?;
+        let lasting =
+            Lasting::new(&config, ambient, (metrics, audit, traces), store, keyring, life)?;
         let live = Live::new(Generation::new(config, steps, &lasting)?, now);
         let own = vec![doors.local_addr(), health.local_addr()];
         let bypass = bypass_check(&live, own, Arc::clone(&lasting.ambient.clock), &mut registry);
@@ -163,6 +167,7 @@ impl App {
             reloads,
             key_file,
             replicas,
+            exporter,
             fullness,
             arrivals,
             bypass,
@@ -227,6 +232,9 @@ impl App {
             let tell = tell_of_key_file(self.readiness.clone());
             tasks.spawn(key_file.run(tell, stop.clone()));
         }
+        if let Some(exporter) = self.exporter {
+            tasks.spawn(exporter.run(stop.clone()));
+        }
         if let Some(replicas) = self.replicas {
             tasks.spawn(replicas.run(self.readiness.clone(), stop.clone()));
         }
@@ -284,6 +292,15 @@ async fn ended(tasks: &TaskTracker, within: Duration) {
 fn open_audit(config: &Config, ambient: &Ambient, metrics: &Metrics) -> Result<Audit, StartError> {
     let (clock, entropy) = (Arc::clone(&ambient.clock), ambient.entropy.as_ref());
     Audit::open(&config.audit, clock, entropy, metrics.audit.clone()).map_err(inside)
+}
+
+fn open_traces(
+    config: &Config,
+    ambient: &Ambient,
+    metrics: &Metrics,
+) -> Result<(Traces, Option<Exporter>), StartError> {
+    let (clock, entropy) = (Arc::clone(&ambient.clock), Arc::clone(&ambient.entropy));
+    Traces::open(&config.traces, clock, entropy, metrics.traces.clone()).map_err(inside)
 }
 
 /// Where decisions have to be written and cannot be, nothing is decided: others must have the traffic. Where

@@ -25,6 +25,7 @@ use crate::app::restart::{changed, needs_restart};
 use crate::app::state::{going_on_alone, longest_life};
 use crate::app::supervisor;
 use crate::app::watching::Watching;
+use crate::audit::{Event, What};
 use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::config::log::Log;
@@ -260,6 +261,10 @@ impl Reloads {
         self.refused = None;
         let changed = changed(before.config(), &config);
         tracing::info!(cause = cause.word(), ?changed, "the configuration is taken up");
+        // Names of keys, and none of their values.
+        let names = changed.into_iter().collect::<Vec<_>>().join(", ");
+        let event = Event::new(What::ConfigTaken);
+        lasting.audit.note(event.detail(format!("{}: {names}", cause.word())));
     }
 
     /// What is refused for the same reasons as before is not told again, unless somebody asks.
@@ -276,6 +281,8 @@ impl Reloads {
                 "the configuration is refused: the one from before stays at work"
             );
         }
+        let event = Event::new(What::ConfigRefused);
+        lasting.audit.note(event.detail(format!("{}: {}", cause.word(), problems.join("\n"))));
         metrics.refused();
         live.refuse(problems.clone(), lasting.ambient.clock.now(), cause);
         let told = format!("reload: refused, {} to mend; the log says what", problems.len());

@@ -7,8 +7,16 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// Tables and keys that are looked at once, at the start. All others are taken up by a reload.
-const AT_START: &[&str] =
-    &["replicas", "listener.address", "health", "state", "keyring", "log.format", "audit"];
+const AT_START: &[&str] = &[
+    "replicas",
+    "listener.address",
+    "health",
+    "state",
+    "keyring",
+    "log.format",
+    "audit",
+    "traces",
+];
 
 /// The keys that do not say the same in both. A list counts as one.
 pub(crate) fn changed(now: &Config, next: &Config) -> BTreeSet<String> {

@@ -38,6 +38,7 @@ use crate::health;
 use crate::names::UpstreamId;
 use crate::peer::TrustedProxies;
 use crate::store;
+use crate::traces;
 
 /// Environment variables that override the file: `HOOKGATE__LISTENER__ADDRESS` for `listener.address`.
 /// Two underscores, because Kubernetes sets `HOOKGATE_SERVICE_HOST` and the like by itself.
@@ -73,6 +74,9 @@ pub struct Config {
     /// Taking up changes while it runs.
     #[serde(default)]
     pub reload: Reload,
+    /// Spans to a collector.
+    #[serde(default)]
+    pub traces: traces::Settings,
     /// State that survives.
     #[serde(default)]
     pub state: store::Settings,

@@ -57,7 +57,10 @@ impl Entry {
     {
         let called = called(way).ok_or(Refusal::NoService)?;
         let certificate = parts.extensions.get::<Arc<ClientCertificate>>().map(AsRef::as_ref);
-        let verified = match self.auth.authenticate(&parts.headers, &called, certificate).await {
+        let step = record.begin();
+        let authenticated = self.auth.authenticate(&parts.headers, &called, certificate).await;
+        record.end("auth", step);
+        let verified = match authenticated {
             Ok(verified) => verified,
             Err(error) => {
                 record.client = error.client().cloned();
@@ -67,13 +70,22 @@ impl Entry {
         record.client = Some(verified.client().clone());
         record.tenant = verified.tenant().cloned();
         record.audience_rule = Some(verified.audience_rule().as_str());
-        let admitted = self.limits.admit(verified, way.service()).await?;
+        let step = record.begin();
+        let admitted = self.limits.admit(verified, way.service()).await;
+        record.end("limit", step);
+        let admitted = admitted?;
         if takes_json(way) {
             require_json(parts)?;
         }
-        let body = self.intake.read(&parts.headers, body).await?;
+        let step = record.begin();
+        let body = self.intake.read(&parts.headers, body).await;
+        record.end("body", step);
+        let body = body?;
         let url = format!("{}{}", self.base, parts.uri.path());
-        let caller = self.replay.spend(way, admitted, (&parts.method, &url), &body).await?;
+        let step = record.begin();
+        let caller = self.replay.spend(way, admitted, (&parts.method, &url), &body).await;
+        record.end("spend", step);
+        let caller = caller?;
         record.observed.extend(caller.observed());
         Ok((caller, body))
     }

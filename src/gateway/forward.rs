@@ -15,7 +15,7 @@ use crate::gateway::replay::Caller;
 use crate::gateway::reply::{Public, Reply};
 use crate::gateway::upstream::{Answer, Call, Identity, Upstreams, Way};
 use crate::names::{ClientId, HookInstance, Tenant, UpstreamId};
-use crate::record::Record;
+use crate::record::{Record, UpstreamCall};
 
 /// On whose behalf the upstream is called: the proof that somebody may.
 #[derive(Clone, Copy, Debug)]
@@ -112,9 +112,12 @@ impl Forward {
             client_address: record.address,
         };
         let call = Call { way, headers: &parts.headers, body, identity };
-        let began = record.elapsed();
+        let (began, step) = (record.elapsed(), record.begin());
         let answer = self.upstreams.call(upstream, call).await;
         record.called(record.elapsed().saturating_sub(began));
+        let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+        let call = UpstreamCall { span: trace.span(), upstream: upstream.clone(), status };
+        record.end_call("upstream", step, Some(call));
         Ok(answer?)
     }
 }

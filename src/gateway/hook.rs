@@ -87,7 +87,10 @@ impl HookPath {
             service: id.clone(),
             hook_instance: inspected.hook_instance(),
         };
-        let rewritten = self.rewriter.rewrite(answer.body(), service, &binding).await?;
+        let step = record.begin();
+        let rewritten = self.rewriter.rewrite(answer.body(), service, &binding).await;
+        record.end("rewrite", step);
+        let rewritten = rewritten?;
         record.met = met(&rewritten.counts);
         note_minted(&rewritten, record);
         if rewritten.without_ids {

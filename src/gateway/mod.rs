@@ -56,7 +56,8 @@ use crate::gateway::route::{Router, Way};
 use crate::names::RequestId;
 use crate::peer::{Peer, TrustedProxies};
 use crate::record::{Record, Recorder};
-use crate::trace::{Sampling, Trace};
+use crate::trace::Trace;
+use crate::traces::Traces;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -81,8 +82,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// One event per decision.
     pub audit: Audit,
-    /// Which of the traces that begin here are recorded.
-    pub sampling: Sampling,
+    /// What requests' time went into.
+    pub traces: Traces,
     /// Randomness for request ids.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -117,7 +118,7 @@ impl Gateway {
         let address = self.trusted.client_address(peer.address.ip(), &parts.headers);
         let (entropy, mut reader) = (self.entropy.as_ref(), Reader::Other);
         let id = RequestId::new(self.clock.now(), entropy);
-        let trace = Trace::of(&parts.headers, self.sampling, entropy);
+        let trace = Trace::of(&parts.headers, self.traces.sampling(), entropy);
         let mut record = Record::open(
             id.unwrap_or(RequestId::UNKNOWN),
             address,
@@ -129,6 +130,9 @@ impl Gateway {
         }
         let outcome = match (id, trace) {
             (Ok(_), Ok(trace)) => {
+                if self.traces.wants(&trace) {
+                    record.want_steps();
+                }
                 record.trace = Some(trace);
                 self.run(&parts, body, &mut reader, &mut record).await
             }
@@ -234,6 +238,7 @@ impl Gateway {
             *reply.body_mut() = Full::default();
         }
         self.recorder.close(record, reply.status(), length);
+        self.traces.finish(record, reply.status());
     }
 
     fn preflight(&self, way: &Way, parts: &Parts) -> Reply {

@@ -69,7 +69,10 @@ impl OpenPath {
             Plan::Peek | Plan::Ask => self.ask(&opened, parts, service, now, record).await?,
             Plan::Decline => page(PageKind::Ahead, record),
             Plan::Spend => {
-                let (reply, opening) = self.spend(&opened, parts, service, now).await?;
+                let step = record.begin();
+                let spent = self.spend(&opened, parts, service, now).await;
+                record.end("spend", step);
+                let (reply, opening) = spent?;
                 record.opened = Some(opening);
                 reply
             }

@@ -5,6 +5,7 @@
 
 pub mod history;
 mod decided;
+mod steps;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::record::history::{Happened, History};
 use crate::trace::Trace;
 
 pub use crate::record::decided::Opening;
+pub use crate::record::steps::{Begun, Step, UpstreamCall};
 
 /// The word in [`Record::met`] for links that went out.
 pub const LINKS_SEALED: &str = "links-sealed";
@@ -72,6 +74,8 @@ pub struct Record {
     pub trace: Option<Trace>,
     /// What was decided on the way, where somebody wants to know.
     decided: Option<Vec<Event>>,
+    /// What its time went into, where somebody wants to know.
+    steps: Option<Vec<Step>>,
     clock: Arc<dyn Clock>,
     started: Duration,
 }
@@ -100,6 +104,7 @@ impl Record {
             link: None,
             trace: None,
             decided: None,
+            steps: None,
             clock: Arc::clone(clock),
             started: clock.monotonic(),
         }
@@ -146,6 +151,34 @@ impl Record {
             observed: self.observed.clone(),
         };
         Some((about, events))
+    }
+
+    /// What the request's time goes into is wanted from now on.
+    pub fn want_steps(&mut self) {
+        self.steps = Some(Vec::new());
+    }
+
+    /// What its time went into; nothing where nobody wants to know.
+    pub fn steps(&self) -> Option<&[Step]> {
+        self.steps.as_deref()
+    }
+
+    /// A step begins.
+    pub fn begin(&self) -> Begun {
+        Begun(self.steps.as_ref().map(|_| self.elapsed()))
+    }
+
+    /// The step that began so has ended.
+    pub fn end(&mut self, name: &'static str, begun: Begun) {
+        self.end_call(name, begun, None);
+    }
+
+    /// The same for a call to an upstream.
+    pub fn end_call(&mut self, name: &'static str, begun: Begun, call: Option<UpstreamCall>) {
+        let ended = self.elapsed();
+        if let (Some(steps), Some(began)) = (&mut self.steps, begun.0) {
+            steps.push(Step { name, began, ended, call });
+        }
     }
 
     /// The upstream was called, and took this long.
