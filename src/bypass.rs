@@ -274,7 +274,7 @@ impl BypassCheck {
             }
         }
         doors.truncate(MOST_ADDRESSES);
-        let knocks = doors.into_iter().map(async |door| {
+        let knocks = doors.into_iter().map(|door| async move {
             matches!(timeout(PATIENCE, TcpStream::connect(door)).await, Ok(Ok(_))).then_some(door)
         });
         futures_util::future::join_all(knocks).await.into_iter().flatten().collect()

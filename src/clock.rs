@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 /// A moment on the wall clock: milliseconds since 1970-01-01T00:00:00Z.
@@ -65,6 +66,13 @@ impl fmt::Display for UnixTime {
         let secs = i64::try_from(self.secs()).unwrap_or(i64::MAX);
         let moment = jiff::Timestamp::from_second(secs).unwrap_or(jiff::Timestamp::MAX);
         write!(f, "{moment}")
+    }
+}
+
+/// As text, for programs that read it.
+impl Serialize for UnixTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -32,6 +32,7 @@ pub mod gateway;
 pub mod doors;
 pub mod health;
 pub mod bypass;
+pub mod admin;
 // -- assembly ------------------------------------------------------------------------------------
 pub mod config;
 pub mod explain;

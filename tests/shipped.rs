@@ -320,3 +320,26 @@ fn number(status: &str) -> String {
     });
     named.next().unwrap_or_else(|| panic!("{status}")).as_u16().to_string()
 }
+
+#[test]
+fn every_picture_that_is_shown_is_there_and_no_other() {
+    let mut shown = BTreeSet::new();
+    for page in ["README.md", "docs/status-page.md"] {
+        let text = shipped(page);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        shown.extend(
+            links.filter_map(|link| link.rsplit_once("screens/")).map(|(_, name)| name.to_owned()),
+        );
+    }
+    assert!(shown.len() > 8, "{shown:?}");
+    let mut there = BTreeSet::new();
+    for entry in
+        std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screens")).unwrap()
+    {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        assert!(entry.metadata().unwrap().len() < 150_000, "{name} is large");
+        there.insert(name);
+    }
+    assert_eq!(shown, there);
+}

@@ -13,6 +13,8 @@ mod reload;
 mod bypass;
 mod explaining;
 mod upkeep;
+mod shown;
+mod admin;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::Admin;
+use crate::app::admin::Console;
 use crate::app::ambient::{inside, outside};
 use crate::app::bypass::bypass_check;
 use crate::app::generation::Steps;
@@ -66,6 +70,7 @@ pub struct App {
     lasting: Arc<Lasting>,
     doors: Doors,
     health: Health,
+    admin: Option<Admin>,
     readiness: Readiness,
     registry: Registry,
     reloads: reload::Metrics,
@@ -134,6 +139,7 @@ impl App {
         let steps = Steps::new(&config, redis.as_ref(), &ambient, &metrics)?;
         let doors = doors(&config, sockets.public, &ambient, &mut registry).await?;
         let health = health(&config, sockets.health).await?;
+        let admin = admin(&config, sockets.admin, &ambient).await?;
         let store = Repeating::new(
             open(&config, redis.as_ref(), &ambient)?,
             config.state.redis.timeout.get(),
@@ -162,6 +168,7 @@ impl App {
             lasting: Arc::new(lasting),
             doors,
             health,
+            admin,
             readiness,
             registry,
             reloads,
@@ -182,6 +189,11 @@ impl App {
     /// Where probes and Prometheus connect.
     pub fn health_addr(&self) -> SocketAddr {
         self.health.local_addr()
+    }
+
+    /// Where the status page is, if anywhere.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::local_addr)
     }
 
     /// The generation at work, now and after each reload.
@@ -216,7 +228,8 @@ impl App {
     async fn serve_with(self, source: Option<Source>, shutdown: CancellationToken) -> Drained {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (public, health) = (self.public_addr(), self.health_addr());
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), %public, %health, "serving");
+        let admin = self.admin_addr().map(tracing::field::display);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %public, %health, admin, "serving");
         let (live, lasting) = (self.live, self.lasting);
         lasting.audit.note(Event::new(What::Started).detail(env!("CARGO_PKG_VERSION")));
         let (clock, first) = (&lasting.ambient.clock, live.generation());
@@ -226,6 +239,16 @@ impl App {
             Arc::new(self.registry),
             stop.clone(),
         ));
+        if let Some(admin) = self.admin {
+            let console = Console::new(
+                live.clone(),
+                &lasting,
+                self.fullness.clone(),
+                self.readiness.clone(),
+                self.bypass.standings(),
+            );
+            tasks.spawn(admin.serve(Arc::new(console), stop.clone()));
+        }
         tasks.spawn(tend(live.clone(), Arc::clone(clock), stop.clone()));
         tasks.spawn(self.bypass.run(self.readiness.clone(), stop.clone()));
         if let Some(key_file) = self.key_file {
@@ -333,6 +356,19 @@ async fn health(config: &Config, socket: Option<TcpListener>) -> Result<Health, 
     match socket {
         Some(socket) => Health::take(socket),
         None => Health::bind(&config.health).await,
+    }
+    .map_err(outside)
+}
+
+async fn admin(
+    config: &Config,
+    socket: Option<TcpListener>,
+    ambient: &Ambient,
+) -> Result<Option<Admin>, StartError> {
+    let (clock, entropy) = (Arc::clone(&ambient.clock), ambient.entropy.as_ref());
+    match socket {
+        Some(socket) => Admin::take(socket, clock, entropy).map(Some),
+        None => Admin::bind(&config.admin, clock, entropy).await,
     }
     .map_err(outside)
 }

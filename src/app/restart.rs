@@ -11,6 +11,7 @@ const AT_START: &[&str] = &[
     "replicas",
     "listener.address",
     "health",
+    "admin",
     "state",
     "keyring",
     "log.format",
@@ -84,11 +85,12 @@ url = "http://127.0.0.1:8080"
                     [reload]\nwatch = false\n[body]\nmax_size = \"1MiB\"\n[[service]]\nid = \"a\"\n";
         assert_eq!(told(free), "");
         let told = told(
-            "[listener]\naddress = \"[::]:1\"\n[health]\naddress = \"[::]:2\"\n[log]\nformat = \"text\"\n\
+            "[listener]\naddress = \"[::]:1\"\n[health]\naddress = \"[::]:2\"\n[admin]\nenabled = false\n[log]\nformat = \"text\"\n\
              [state]\nbackend = \"redis\"\n[state.redis]\nprefix = \"p\"\n[keyring]\nfile = \"/k\"\n",
         );
         let keys: Vec<&str> = told.lines().map(|line| line.split_once(':').unwrap().0).collect();
         let all = [
+            "admin.enabled",
             "health.address",
             "keyring.file",
             "listener.address",

@@ -92,7 +92,12 @@ pub enum What {
     /// Another configuration was there and is not in force.
     ConfigRefused,
     /// Somebody did something by the admin listener.
-    AdminAction(&'static str),
+    AdminAction {
+        /// A stable word for it.
+        action: &'static str,
+        /// Whether it came to what was asked for.
+        done: bool,
+    },
     /// The gateway began.
     Started,
     /// The gateway ended in good order.
@@ -143,7 +148,7 @@ impl What {
             Self::KeyFileRefused => "key-file-refused",
             Self::ConfigTaken => "config-taken",
             Self::ConfigRefused => "config-refused",
-            Self::AdminAction(_) => "admin-action",
+            Self::AdminAction { .. } => "admin-action",
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::EventsLost(_) => "events-lost",
@@ -160,7 +165,7 @@ impl What {
             | Self::KeysTaken
             | Self::KeyFileTaken
             | Self::ConfigTaken
-            | Self::AdminAction(_)
+            | Self::AdminAction { done: true, .. }
             | Self::Started
             | Self::Stopped => Outcome::Done,
             Self::CallRefused
@@ -171,7 +176,8 @@ impl What {
             | Self::IdRefused { .. }
             | Self::KeysRefused
             | Self::KeyFileRefused
-            | Self::ConfigRefused => Outcome::Refused,
+            | Self::ConfigRefused
+            | Self::AdminAction { done: false, .. } => Outcome::Refused,
             Self::EventsLost(_) => Outcome::Failed,
         }
     }
@@ -194,7 +200,7 @@ impl What {
             | Self::KeyFileRefused
             | Self::ConfigTaken
             | Self::ConfigRefused
-            | Self::AdminAction(_)
+            | Self::AdminAction { .. }
             | Self::Started
             | Self::Stopped
             | Self::EventsLost(_) => None,
@@ -219,7 +225,7 @@ impl What {
             | Self::KeyFileRefused
             | Self::ConfigTaken
             | Self::ConfigRefused
-            | Self::AdminAction(_)
+            | Self::AdminAction { .. }
             | Self::Started
             | Self::Stopped
             | Self::EventsLost(_) => None,

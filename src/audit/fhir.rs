@@ -64,7 +64,7 @@ fn kind(what: &What) -> Value {
         | What::LinkMinted { .. } => coding(DCM, "110113", "Security Alert"),
         What::ConfigTaken
         | What::ConfigRefused
-        | What::AdminAction(_)
+        | What::AdminAction { .. }
         | What::Started
         | What::Stopped => coding(DCM, "110100", "Application Activity"),
         What::EventsLost(_) => coding(DCM, "110101", "Audit Log Used"),
@@ -86,7 +86,7 @@ fn subtypes(what: &What) -> Vec<Value> {
         | What::FhirServerRefused
         | What::LinkRefused { .. }
         | What::IdRefused { .. }
-        | What::AdminAction(_) => Some(("110132", "Use of Restricted Function")),
+        | What::AdminAction { .. } => Some(("110132", "Use of Restricted Function")),
         What::Started => Some(("110120", "Application Start")),
         What::Stopped => Some(("110121", "Application Stop")),
         What::EventsLost(_) => Some(("110133", "Audit Recording Stopped")),
@@ -117,7 +117,7 @@ const fn action(what: &What) -> &'static str {
         | What::LinkRefused { .. }
         | What::IdUsed { .. }
         | What::IdRefused { .. }
-        | What::AdminAction(_)
+        | What::AdminAction { .. }
         | What::Started
         | What::Stopped
         | What::EventsLost(_) => "E",
@@ -188,7 +188,7 @@ fn entity(stamp: Stamp, about: Option<&About>, event: &Event) -> Value {
     match what {
         What::LinkMinted { until, .. } => details.push(("until", until.to_string())),
         What::LinkOpened { again, .. } => details.push(("again", again.to_string())),
-        What::AdminAction(action) => details.push(("action", (*action).to_owned())),
+        What::AdminAction { action, .. } => details.push(("action", (*action).to_owned())),
         What::EventsLost(events) => details.push(("events", events.to_string())),
         What::CallAccepted
         | What::CallRefused

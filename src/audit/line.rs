@@ -97,7 +97,7 @@ impl<'a> Line<'a> {
             outcome: what.outcome().word(),
             reason: event.reason,
             detail: event.detail.as_deref(),
-            action: if let What::AdminAction(action) = what { Some(action) } else { None },
+            action: if let What::AdminAction { action, .. } = what { Some(action) } else { None },
             request: about.map(|about| Shown::new(about.request)),
             trace: about.and_then(|about| about.trace).map(Shown::new),
             address: address.map(Shown::new),

@@ -63,7 +63,7 @@ fn every_event() -> Vec<Event> {
         What::KeyFileRefused,
         What::ConfigTaken,
         What::ConfigRefused,
-        What::AdminAction("refresh-keys"),
+        What::AdminAction { action: "fetch-keys", done: true },
         What::Started,
         What::Stopped,
         What::EventsLost(7),

@@ -17,8 +17,8 @@ use crate::cli::exit::{
 use crate::clock::{SystemClock, UnixTime};
 use crate::entropy::SystemEntropy;
 use crate::keyring::{
-    DEFAULT_LONGEST_LIFE, KeyFileWriter, KeyRow, KeyState, Keyring, KeyringError, Life,
-    PROPAGATION, RotationError, SigningAlgorithm, Step, Wanted, until,
+    DEFAULT_LONGEST_LIFE, KeyFileWriter, KeyRow, Keyring, KeyringError, Life, PROPAGATION,
+    RotationError, SigningAlgorithm, Step, Wanted,
 };
 use crate::units::Period;
 
@@ -261,24 +261,7 @@ fn retire(change: Change, force: Option<&str>) -> Result<String, ExitCode> {
 
 /// What was done, a line for each key, and where.
 fn told(what: &str, step: &Step, writer: &KeyFileWriter) -> String {
-    let mut text = String::new();
-    for row in &step.changed {
-        let (kind, kid, state) = (row.r#use.word(), &row.kid, row.course.state.word());
-        let _ = match row.course.state {
-            KeyState::Previous if what == "changed" => {
-                writeln!(text, "{kind} {kid}: {what} to {state}, {}", until(row))
-            }
-            KeyState::Current if what == "changed" => {
-                writeln!(text, "{kind} {kid}: {what} to {state}")
-            }
-            KeyState::Next | KeyState::Current | KeyState::Previous => {
-                writeln!(text, "{kind} {kid}: {what}")
-            }
-        };
-    }
-    for row in &step.staying {
-        let _ = writeln!(text, "{} {}: stays, {}", row.r#use.word(), row.kid, until(row));
-    }
+    let mut text = step.told(what);
     let _ = match &writer.output {
         Some(output) => writeln!(
             text,

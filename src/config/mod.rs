@@ -8,6 +8,7 @@ pub mod log;
 pub mod reload;
 pub mod public_url;
 pub mod client;
+mod effective;
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -20,6 +21,7 @@ use figment::providers::{Env, Format, Toml};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::admin;
 use crate::audit;
 use crate::body;
 use crate::config::client::Client;
@@ -65,6 +67,9 @@ pub struct Config {
     /// The health listener.
     #[serde(default)]
     pub health: health::Settings,
+    /// The admin listener, with the status page.
+    #[serde(default)]
+    pub admin: admin::Settings,
     /// What the log says and how.
     #[serde(default)]
     pub log: Log,
@@ -188,6 +193,11 @@ impl Config {
         schema::of::<Self>().to_value()
     }
 
+    /// All of it as TOML, with every default, without what could be a secret.
+    pub fn effective(&self) -> String {
+        effective::without_secrets(self)
+    }
+
     /// The upstream of a service entry: the one it names, or the only one.
     pub fn upstream_of(&self, named: Option<&UpstreamId>) -> Option<UpstreamId> {
         match (named, self.upstream.as_slice()) {
@@ -222,6 +232,15 @@ impl Config {
                 "state.backend = \"redis\" is shared by replicas, which need the same keys: write keyring.file"
                     .to_owned(),
             );
+        }
+        if self.admin.enabled
+            && self.admin.address.get() == self.health.address
+            && self.health.address.port() != 0
+        {
+            problems.push(format!(
+                "admin.address and health.address are both {}: give one of them another port",
+                self.health.address
+            ));
         }
         if self.replicas > one() && self.state.backend != store::Backend::Redis {
             problems.push(format!(
@@ -437,6 +456,15 @@ url = "http://127.0.0.1:8080"
             (with("[state]\nbackend = \"redis\"\n[keyring]\nfile = \"/keys.json\""), "good"),
             ("replicas = 1\n".to_owned() + &with(""), "good"),
             ("replicas = 0\n".to_owned() + &with(""), "line 1: replicas"),
+            (
+                with("[admin]\naddress = \"0.0.0.0:9091\""),
+                "line 10: admin.address: \"0.0.0.0:9091\" can be reached from elsewhere, and there is no login",
+            ),
+            (
+                with("[admin]\naddress = \"127.0.0.1:9090\""),
+                "admin.address and health.address are both 127.0.0.1:9090: give one of them another",
+            ),
+            (with("[admin]\naddress = \"127.0.0.1:9090\"\nenabled = false"), "good"),
             (
                 "replicas = 3\n".to_owned() + &with(""),
                 "replicas = 3 need one store for all of them",

@@ -88,12 +88,15 @@ pub async fn run(once: bool, port: u16, shutdown: CancellationToken) -> Result<b
     let public_url = format!("https://localhost:{}", address.port());
     let text = configuration(&public_url, address, directory.path(), &ehr, &service);
     let app = App::bind(Config::from_toml(&text)?, ambient.clone()).await?;
+    let status_page =
+        app.admin_addr().map_or_else(String::new, |address| format!("http://{address}/"));
     let stop = CancellationToken::new();
     let serving = tokio::spawn(app.serve(stop.clone()));
 
     let client = Client::trusting(certificate.cert.der().clone())?;
     let cast = Cast {
         gateway: &public_url,
+        status_page: &status_page,
         ehr: &ehr,
         service: &service,
         client: &client,
@@ -157,6 +160,9 @@ key_file = "{directory}/tls.key"
 ready_grace = "0s"
 
 [health]
+address = "127.0.0.1:0"
+
+[admin]
 address = "127.0.0.1:0"
 
 [state]

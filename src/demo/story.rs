@@ -41,6 +41,8 @@ pub enum StoryError {
 pub struct Cast<'a> {
     /// The gateway's public URL.
     pub gateway: &'a str,
+    /// Where the gateway's status page is.
+    pub status_page: &'a str,
     /// The sample EHR.
     pub ehr: &'a SampleEhr,
     /// The legacy service.
@@ -95,8 +97,10 @@ impl Cast<'_> {
              curl -sk {url} -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{body}'; echo\n\n\
              A link to click (your browser will warn about the certificate). It works once, within an hour; the\n\
              browser that opened it may come back for 30 seconds, all others get a page that says so:\n{link}\n\n\
+             What the operator sees of all this, on this machine only:\n{status_page}\n\n\
              Ctrl-C ends it.",
             gateway = self.gateway,
+            status_page = self.status_page,
         ))
     }
 

@@ -13,8 +13,9 @@ use crate::keyring::error::KeyringError;
 use crate::keyring::file::{KeyFile, Text, sweep_drafts};
 use crate::keyring::place::{is_mounted, open};
 use crate::keyring::ring::{Keyring, first_keys};
-use crate::keyring::rotation::{RotationError, Step, Wanted};
+use crate::keyring::rotation::{RotationError, Wanted};
 use crate::keyring::sign::SigningAlgorithm;
+use crate::keyring::step::Step;
 
 /// Changes a key file, in place or into another one.
 #[derive(Clone, Debug)]

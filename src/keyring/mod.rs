@@ -14,6 +14,7 @@ mod seal;
 mod sign;
 mod fingerprint;
 mod ring;
+mod step;
 mod rotation;
 mod change;
 mod live;
@@ -27,9 +28,10 @@ pub use life::{Course, DEFAULT_LONGEST_LIFE, KeyState, LONGEST_SIGNATURE, MARGIN
 pub use live::LiveKeyring;
 pub use metrics::Metrics;
 pub use ring::{KeyRow, Keyring};
-pub use rotation::{Life, PROPAGATION, RotationError, Step, Wanted, until};
+pub use rotation::{Life, PROPAGATION, RotationError, Wanted};
 pub use seal::{BadSeal, Kid, NONCE_LEN, Purpose, SealKey, TAG_LEN};
 pub use sign::{PublicJwk, SigningAlgorithm, SigningKey};
+pub use step::Step;
 pub use watch::{EVERY, KeyFileWatch};
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::keyring::life::{Course, KeyState, LONGEST_SIGNATURE};
 use crate::keyring::ring::KeyRow;
 use crate::keyring::seal::{Kid, draw_seal_entry};
 use crate::keyring::sign::{SigningAlgorithm, draw_sign_entry};
+use crate::keyring::step::{Step, until};
 
 /// How old a next key must be before it becomes current: long enough for a Kubernetes Secret to be on every
 /// node (up to two minutes), for every replica to read it (seconds), and for a verifier to fetch the key
@@ -151,23 +152,6 @@ fn told(rows: &[KeyRow]) -> String {
         let _ = write!(text, "\n  {} {}: {}", row.r#use.word(), row.kid, until(row));
     }
     text
-}
-
-/// Until when a key stays, in words.
-pub fn until(row: &KeyRow) -> String {
-    match row.course.retirable_from() {
-        Some(from) => format!("may go from {from}"),
-        None => "the file does not say since when it is not used; --force drops it".to_owned(),
-    }
-}
-
-/// What a step changed.
-#[derive(Debug)]
-pub struct Step {
-    /// The keys that were added, changed or dropped, as they are or were.
-    pub changed: Vec<KeyRow>,
-    /// Earlier keys that must stay.
-    pub staying: Vec<KeyRow>,
 }
 
 impl KeyFile {

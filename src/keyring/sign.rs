@@ -72,6 +72,11 @@ impl SigningKey {
         &self.encoding
     }
 
+    /// What it signs with, as key files spell it.
+    pub const fn kind(&self) -> SigningAlgorithm {
+        self.algorithm
+    }
+
     /// What it signs with.
     pub const fn algorithm(&self) -> Algorithm {
         match self.algorithm {

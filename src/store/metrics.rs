@@ -29,6 +29,11 @@ impl Fullness {
         Self { store, nearly_full: Arc::default() }
     }
 
+    /// Whether it was nearly full when it was last looked at.
+    pub fn is_nearly_full(&self) -> bool {
+        self.nearly_full.load(Ordering::Relaxed)
+    }
+
     /// Looks how full it is, and logs where it has become nearly full or is so no longer. For being
     /// called now and then: nobody may be scraping.
     pub fn look(&self) -> Fill {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookgate::gateway::auth::{AuthReason, KeySettings};
+use hookgate::gateway::auth::{AuthReason, KeySettings, Refreshed};
 use hookgate::names::ClientId;
 use hookgate::units::Period;
 use serde_json::json;
@@ -196,10 +196,15 @@ async fn keys_are_read_again_when_an_operator_asks() {
     let gate = open(&server, patient()).await;
     gate.until("ehr", |s| s.kids == ["a"]).await;
     server.now(set(&OURS, &["b"]));
-    gate.auth.refresh(&ClientId::new("nobody").unwrap());
-    gate.auth.refresh(&ClientId::new("ehr").unwrap());
+    let ask =
+        async |client: &str| gate.auth.refresh(&ClientId::new(client).unwrap(), secs(60)).await;
+    assert_eq!(ask("nobody").await, Refreshed::Unknown);
+    assert_eq!(ask("ehr").await, Refreshed::Read(vec!["b".to_owned()]));
     gate.until("ehr", |s| s.kids == ["b"]).await;
     assert_eq!(server.requests(), 2);
+    server.now(Reply::Raw(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n".to_vec()));
+    assert_eq!(ask("ehr").await, Refreshed::Failed("status"));
+    gate.until("ehr", |s| s.kids == ["b"] && s.last_error == Some("status")).await;
 }
 
 #[tokio::test]

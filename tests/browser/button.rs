@@ -2,28 +2,18 @@
 
 use std::time::Duration;
 
-use fantoccini::Client;
-use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::key::Key;
 
 use crate::chart::{Chart, arrive, click, look_into_frame, reads};
 use crate::driver::{Driver, JavaScript, logged};
 use crate::harness::Extra;
+use crate::measure::press;
 
 fn always() -> Extra {
     Extra {
         lists: "[[service]]\nid = \"*\"\nlinks = { confirm = \"always\" }".to_owned(),
         ..Extra::default()
     }
-}
-
-async fn press(browser: &Client, keys: &[Key]) {
-    let mut strokes = KeyActions::new("keyboard".to_owned());
-    for key in keys {
-        let value = char::from(*key);
-        strokes = strokes.then(KeyAction::Down { value }).then(KeyAction::Up { value });
-    }
-    browser.perform_actions(strokes).await.expect("the keys");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

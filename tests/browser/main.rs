@@ -15,8 +15,10 @@ mod harness;
 #[path = "../shared/port.rs"]
 mod port;
 mod chart;
+mod measure;
 mod rig;
 mod opening;
 mod button;
 mod ahead;
 mod pages;
+mod status;

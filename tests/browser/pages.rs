@@ -1,59 +1,24 @@
 //! The pages that a person may see, as a browser lays them out: narrow and wide, light and dark.
 
-use std::path::Path;
 use std::time::Duration;
 
 use fantoccini::Client;
+use fantoccini::key::Key;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
-use crate::chart::{Chart, reads};
-use crate::driver::{Driver, JavaScript, devtools, logged};
-use crate::harness::Extra;
-
-/// Everything about the page that can be measured.
-const MEASURE: &str = r#"
-const luminance = colour => {
-  const [r, g, b] = colour.map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const parse = text => text.match(/[\d.]+/g).map(Number);
-const behind = element => {
-  for (let e = element; e; e = e.parentElement) {
-    const colour = parse(getComputedStyle(e).backgroundColor);
-    if (colour.length < 4 || colour[3] > 0) return colour.slice(0, 3);
-  }
-  throw new Error("nothing is painted behind " + element.tagName);
-};
-const contrast = element => {
-  const text = parse(getComputedStyle(element).color).slice(0, 3);
-  const [a, b] = [luminance(text), luminance(behind(element))];
-  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-};
-const texts = [...document.body.querySelectorAll("*")].filter(element =>
-  [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim()));
-return {
-  lang: document.documentElement.lang,
-  title: document.title,
-  overflow: document.documentElement.scrollWidth - innerWidth,
-  width: innerWidth,
-  dark: matchMedia("(prefers-color-scheme: dark)").matches,
-  paper: parse(getComputedStyle(document.body).backgroundColor).slice(0, 3),
-  contrasts: texts.map(element => [element.tagName, contrast(element)]),
-  smallest: Math.min(...texts.map(element => parseFloat(getComputedStyle(element).fontSize))),
-  buttons: [...document.querySelectorAll("button")].map(b => b.getBoundingClientRect().height),
-};"#;
-
-/// Whether the page is so wide, and dark or not.
-const IS_SO: &str = r#"
-return innerWidth === arguments[0]
-  && matchMedia("(prefers-color-scheme: dark)").matches === arguments[1];"#;
+use crate::chart::{Chart, arrive, look_into_frame, reads};
+use crate::driver::{Driver, JavaScript, logged};
+use crate::harness::{Extra, Trouble};
+use crate::measure::{look, measure, picture, press};
 
 /// How the focused element shows that it is.
 const FOCUS: &str = r#"
 document.querySelector("button").focus({ focusVisible: true });
 const style = getComputedStyle(document.activeElement);
 return [document.activeElement.tagName, style.outlineStyle, parseFloat(style.outlineWidth)];"#;
+
+/// A little more than a link lives by default.
+const LIFETIME: Duration = Duration::from_secs(3601);
 
 struct Case {
     name: &'static str,
@@ -70,10 +35,14 @@ fn cases() -> Vec<Case> {
     };
     let always = "[[service]]\nid = \"*\"\nlinks = { confirm = \"always\" }";
     let once = "[limits]\nopen_address = { per_minute = 1, burst = 1 }";
+    let mut down = case("store-down", "", "", 503, "This link cannot be opened right now");
+    down.extra.trouble = Some(Trouble::None);
     vec![
         case("button", "", always, 200, "Open this link"),
-        case("gone", "", "", 410, "This link is no longer active"),
-        case("full", "max_entries = 1", "", 503, "This link cannot be opened right now"),
+        case("expired", "", "", 410, "This link is no longer active"),
+        case("forged", "", "", 410, "This link is no longer active"),
+        case("store-full", "max_entries = 1", "", 503, "This link cannot be opened right now"),
+        down,
         case("limited", once, "", 429, "Please wait a moment"),
         case("missing", "", "", 404, "There is no page here"),
     ]
@@ -82,31 +51,17 @@ fn cases() -> Vec<Case> {
 /// The address of the case's page, with everything done that leads to it.
 async fn address(case: &Case, chart: &Chart) -> String {
     let link = chart.link().await;
-    match case.status {
-        404 => format!("{}/opne/AQ", chart.scene.public_url),
-        410 => format!("{}x", link.split('?').next().unwrap()),
-        429 => {
+    match case.name {
+        "missing" => return format!("{}/opne/AQ", chart.scene.public_url),
+        "forged" => return format!("{}x", link.split('?').next().unwrap()),
+        "expired" => chart.scene.advance(LIFETIME),
+        "store-down" => chart.scene.store().gets(Trouble::Down),
+        "limited" => {
             assert_eq!(chart.scene.http().head(&link).send().await.unwrap().status(), 200);
-            link
         }
-        _ => link,
+        _ => {}
     }
-}
-
-/// Looks at the page like this, once the browser has laid it out so: it is told first and does it later.
-async fn look(browser: &Client, width: u32, scheme: &str) {
-    let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
-    devtools(browser, "Emulation.setEmulatedMedia", json!({"features": features})).await;
-    let screen = json!({"width": width, "height": 640, "deviceScaleFactor": 1, "mobile": false});
-    devtools(browser, "Emulation.setDeviceMetricsOverride", screen).await;
-    for _ in 0..500 {
-        let arguments = vec![json!(width), json!(scheme == "dark")];
-        if browser.execute(IS_SO, arguments).await.expect("its width") == json!(true) {
-            return;
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the page never was {width} px wide and {scheme}");
+    link
 }
 
 fn check(measured: &Value, case: &Case, width: u32, scheme: &str) {
@@ -150,11 +105,8 @@ async fn check_logs(browser: &Client, case: &Case, url: &str) {
     }
 }
 
-/// The pictures are below `target/tmp/pages`, for whoever wants to see the pages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_page_can_be_read_everywhere() {
-    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
-    std::fs::create_dir_all(&pictures).unwrap();
     let driver = Driver::start();
     for case in cases() {
         let chart = Chart::open(&case.extra).await;
@@ -165,18 +117,65 @@ async fn every_page_can_be_read_everywhere() {
         reads(&browser, "h1", case.heading).await;
         for (width, scheme) in [(320, "light"), (320, "dark"), (1280, "light"), (1280, "dark")] {
             look(&browser, width, scheme).await;
-            let measured = browser.execute(MEASURE, Vec::new()).await.expect("a measurement");
+            let measured = measure(&browser).await;
             check(&measured, &case, width, scheme);
             if case.status == 200 {
                 let focus = browser.execute(FOCUS, Vec::new()).await.expect("the focus");
                 assert_eq!((&focus[0], &focus[1]), (&json!("BUTTON"), &json!("solid")));
                 assert!(focus[2].as_f64().unwrap() >= 2.0, "{focus}");
             }
-            let picture = browser.screenshot().await.expect("a picture");
-            let name = format!("{}-{width}-{scheme}.png", case.name);
-            std::fs::write(pictures.join(name), picture).unwrap();
+            picture(&browser, &format!("clinician-{}-{width}-{scheme}", case.name)).await;
         }
         check_logs(&browser, &case, &url).await;
         browser.close().await.expect("an end");
     }
+}
+
+/// EHRs show links in narrow frames, of another origin than their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_can_be_read_in_a_frame_of_the_chart() {
+    let driver = Driver::start();
+    for case in cases() {
+        let chart = Chart::open(&case.extra).await;
+        let url = address(&case, &chart).await;
+        for javascript in [JavaScript::On, JavaScript::Off] {
+            let browser = driver.new_session(javascript).await;
+            // What is limited has had its one link by then; no other page changes by being looked at.
+            chart
+                .show(&browser, &format!("<iframe src='{url}' width=320 height=420></iframe>"))
+                .await;
+            look_into_frame(&browser).await;
+            reads(&browser, "h1", case.heading).await;
+            for line in logged(&browser, "browser").await {
+                let message = line["message"].as_str().unwrap();
+                let status = format!("the server responded with a status of {}", case.status);
+                assert!(message.contains(&status), "{}: {message}", case.name);
+            }
+            if javascript == JavaScript::On {
+                let measured = measure(&browser).await;
+                assert_eq!(measured["width"], 320, "{}: {measured}", case.name);
+                assert!(measured["overflow"].as_f64().unwrap() <= 0.0, "{}: {measured}", case.name);
+            }
+            browser.close().await.expect("an end");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_frame_the_keyboard_is_enough() {
+    let always = cases().into_iter().find(|case| case.name == "button").unwrap();
+    let chart = Chart::open(&always.extra).await;
+    let (driver, link) = (Driver::start(), chart.link().await);
+    let browser = driver.new_session(JavaScript::On).await;
+    chart.show(&browser, &format!("<iframe src='{link}' width=320 height=420></iframe>")).await;
+    look_into_frame(&browser).await;
+    reads(&browser, "h1", "Open this link").await;
+    browser.enter_parent_frame().await.expect("the chart");
+    // From the chart's page into the frame, and to the only thing there that can be pressed.
+    press(&browser, &[Key::Tab, Key::Tab, Key::Enter]).await;
+    chart.wait_for_opened(303, 1).await;
+    look_into_frame(&browser).await;
+    reads(&browser, "h1", "The application").await;
+    arrive(&browser, &chart.ehr.url("ehr.test", "/")).await;
+    browser.close().await.expect("an end");
 }

@@ -70,6 +70,8 @@ ready_grace = "0s"
 handshake_timeout = "20s"
 [health]
 address = "127.0.0.1:0"
+[admin]
+address = "127.0.0.1:0"
 [limits]
 mode = "off"
 [state]

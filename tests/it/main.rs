@@ -30,6 +30,7 @@ mod alone;
 mod room;
 mod secrets;
 mod rotation;
+mod admin;
 #[path = "../shared/port.rs"]
 mod port;
 mod replicas;

@@ -97,6 +97,7 @@ fn configuration(port: u16, directory: &Path, upstream: &str) -> String {
         text = text.replace(readme, &here);
     }
     format!(
-        "{text}\n[state]\ndirectory = \"{directory}/state\"\n[health]\naddress = \"127.0.0.1:0\"\n"
+        "{text}\n[state]\ndirectory = \"{directory}/state\"\n[health]\naddress = \"127.0.0.1:0\"\n\
+         [admin]\naddress = \"127.0.0.1:0\"\n"
     )
 }

@@ -82,6 +82,8 @@ key_file = "{}"
 ready_grace = "200ms"
 [health]
 address = "127.0.0.1:0"
+[admin]
+address = "127.0.0.1:0"
 [limits]
 address = {{ per_second = 100000, burst = 100000 }}
 failing_address = {{ per_second = 100000, burst = 100000 }}

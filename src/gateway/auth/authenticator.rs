@@ -67,6 +67,21 @@ pub struct Verified {
     kid: Arc<str>,
 }
 
+/// What became of a wish to have a client's keys read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// They were: these are held now.
+    Read(Vec<String>),
+    /// They were not, for the reason with this code. Those from before are held.
+    Failed(&'static str),
+    /// It is not over yet.
+    Pending,
+    /// They stand in the configuration, and are read with it.
+    Inline,
+    /// There is no such client.
+    Unknown,
+}
+
 impl Authenticator {
     /// Registers the clients. Keys that are inline, in files, or kept in `state_dir` from an earlier
     /// run are held at once; the others come once [`Authenticator::start`] was called.
@@ -235,10 +250,21 @@ impl Authenticator {
         self.order.iter().map(|supply| supply.keys.status()).collect()
     }
 
-    /// Has the keys of `client` read again now, cool-down or not.
-    pub fn refresh(&self, client: &ClientId) {
-        for supply in self.order.iter().filter(|supply| supply.keys.client() == client) {
-            supply.keys.progress().demand();
+    /// Has the keys of `client` read again now, cool-down or not, and waits for the end of that, but not for
+    /// longer than `at_most`.
+    pub async fn refresh(&self, client: &ClientId, at_most: Duration) -> Refreshed {
+        let mut all = self.order.iter().map(|supply| &supply.keys);
+        let Some(keys) = all.find(|keys| keys.client() == client) else {
+            return Refreshed::Unknown;
+        };
+        if !keys.has_source() {
+            return Refreshed::Inline;
+        }
+        let progress = keys.progress();
+        match progress.ended(progress.demand(), at_most).await {
+            Some(Ok(())) => Refreshed::Read(keys.status().kids),
+            Some(Err(())) => Refreshed::Failed(progress.error().unwrap_or("failed")),
+            None => Refreshed::Pending,
         }
     }
 

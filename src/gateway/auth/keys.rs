@@ -125,6 +125,11 @@ impl ClientKeys {
         &self.rules
     }
 
+    /// Whether they can be asked for again.
+    pub(super) const fn has_source(&self) -> bool {
+        self.has_source
+    }
+
     /// The state of the attempts to read them.
     pub(super) const fn progress(&self) -> &Progress {
         &self.progress

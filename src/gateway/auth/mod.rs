@@ -37,7 +37,7 @@ mod examination;
 
 pub use crate::gateway::auth::algorithm::Algorithm;
 pub use crate::gateway::auth::audience::{AudienceRule, Called};
-pub use crate::gateway::auth::authenticator::{Authenticator, Verified};
+pub use crate::gateway::auth::authenticator::{Authenticator, Refreshed, Verified};
 pub use crate::gateway::auth::error::{AuthError, AuthReason, ClaimFault, HeaderFault, Malformed};
 pub use crate::gateway::auth::examination::Question;
 pub use crate::gateway::auth::finding::{Check, Examination, Finding, Outcome};

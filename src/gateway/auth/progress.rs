@@ -62,13 +62,16 @@ impl Progress {
         answer
     }
 
-    /// Demands an attempt, cool-down or not. One that is under way counts.
-    pub(super) fn demand(&self) {
+    /// Demands an attempt, cool-down or not, and says which one it is. One that is under way counts.
+    pub(super) fn demand(&self) -> u64 {
+        let mut number = 0;
         self.0.send_if_modified(|attempts| {
             let wake = !attempts.is_running() && !attempts.asked;
             attempts.asked |= wake;
+            number = attempts.started.saturating_add(u64::from(!attempts.is_running()));
             wake
         });
+        number
     }
 
     /// Waits for the end of the attempt `number`, but not for longer than `at_most`. Says whether it
@@ -169,8 +172,15 @@ mod tests {
         progress.start();
         progress.end(at(1), None, at(900));
         assert_eq!(progress.due(), Some(at(900)));
-        progress.demand();
+        assert_eq!(progress.demand(), 2);
         assert_eq!(progress.due(), None);
-        assert_eq!(progress.ask(at(1), COOLDOWN), Asked::Pending(2));
+        progress.start();
+        assert_eq!(progress.demand(), 2, "it is under way");
+        progress.end(at(1), None, at(900));
+        assert_eq!(progress.demand(), 3);
+        progress.start();
+        progress.end(at(1), None, at(900));
+        progress.demand();
+        assert_eq!(progress.ask(at(1), COOLDOWN), Asked::Pending(4));
     }
 }

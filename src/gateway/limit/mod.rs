@@ -28,16 +28,19 @@ mod standing;
 mod subject;
 mod buckets;
 mod question;
+mod nearest;
 mod reach;
 mod fleet;
 
 pub use crate::gateway::limit::metrics::{Limit, Metrics};
+pub use crate::gateway::limit::nearest::{Near, Who};
 pub use crate::gateway::limit::settings::{ClientSettings, Mode, Rate, Settings};
 pub use crate::gateway::limit::standing::{Limited, Passed, Policy, Standing};
 
 use crate::gateway::limit::buckets::{Answer, Buckets, Left, Wait};
 use crate::gateway::limit::fleet::{Draws, Fleet};
 use crate::gateway::limit::metrics::Outcome;
+use crate::gateway::limit::nearest::Noted;
 use crate::gateway::limit::question::Question;
 use crate::gateway::limit::settings::Quotas;
 use crate::gateway::limit::subject::Subject;
@@ -82,6 +85,7 @@ pub struct Limits {
     open_address: Arc<Buckets>,
     client: PerClient,
     client_service: PerClient,
+    noted: Noted,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -121,7 +125,8 @@ impl Limits {
             held.map_or_else(|| Arc::new(Buckets::new(quota, max, &self.clock)), Arc::clone)
         };
         let fleet = self.fleet.clone();
-        Ok(assemble(settings, &quotas, &kept, fleet, &self.clock, self.metrics.clone()))
+        let renewed = assemble(settings, &quotas, &kept, fleet, &self.clock, self.metrics.clone());
+        Ok(Self { noted: self.noted.clone(), ..renewed })
     }
 
     fn held(&self, place: Place<'_>) -> Option<&Arc<Buckets>> {
@@ -134,6 +139,18 @@ impl Limits {
             Place::All(client) => self.client.own.get(client),
             Place::Service(client) => self.client_service.own.get(client),
         }
+    }
+
+    /// Those who have used half of a limit or more at this replica, the nearest first.
+    pub fn nearest(&self, at_most: usize) -> Vec<Near> {
+        self.noted.nearest(at_most, |limit, who| {
+            let own = match (limit, who.client()) {
+                (Limit::Client, Some(client)) => self.held(Place::All(client)),
+                (Limit::ClientService, Some(client)) => self.held(Place::Service(client)),
+                (_, Some(_) | None) => None,
+            };
+            own.or_else(|| self.held(Place::General(limit)))
+        })
     }
 
     /// Any request, before authentication. Browsers send preflights by themselves: do not ask for
@@ -162,6 +179,7 @@ impl Limits {
             Mode::Enforce | Mode::Observe => {
                 let mut answers = ask_until_refused(&failure);
                 self.ask_fleet(&failure, &mut answers, Draws::AllOrNone).await;
+                self.note(&failure, &answers);
             }
             Mode::Off => {}
         }
@@ -245,6 +263,7 @@ impl Limits {
             Mode::Observe => {
                 let mut answers = questions.each_ref().map(|question| Some(question.ask_here()));
                 self.ask_fleet(&questions, &mut answers, Draws::Each).await;
+                self.note(&questions, &answers);
                 Ok(self.watch(&questions, answers))
             }
             Mode::Enforce => {
@@ -252,6 +271,7 @@ impl Limits {
                 if answers.iter().flatten().all(Result::is_ok) {
                     self.ask_fleet(&questions, &mut answers, Draws::AllOrNone).await;
                 }
+                self.note(&questions, &answers);
                 self.judge(&questions, answers)
             }
         }
@@ -287,6 +307,14 @@ impl Limits {
                 Ok(_) => {}
             }
             *place = Some(answer);
+        }
+    }
+
+    fn note<const N: usize>(&self, questions: &[Question<'_>; N], answers: &[Option<Answer>; N]) {
+        for (question, answer) in questions.iter().zip(answers) {
+            if let Some(answer) = answer {
+                self.noted.note(question, *answer);
+            }
         }
     }
 
@@ -383,6 +411,7 @@ fn assemble(
             general: general(quotas.client_service, Limit::ClientService),
             own: service.collect(),
         },
+        noted: Noted::default(),
         clock: Arc::clone(clock),
         metrics,
     }

@@ -400,3 +400,62 @@ fn settings_read_from_toml_and_back() {
 fn the_defaults_hold() {
     assert!(settings::check(&Settings::default(), &[]).is_ok());
 }
+
+#[test]
+fn whoever_has_used_half_is_near_and_forgotten_when_that_is_over() {
+    let bench = bench_with(
+        &Settings {
+            address: Rate::per_second(1, 10),
+            failing_address: Rate::per_minute(1, 2),
+            client: Rate::per_second(1, 10),
+            client_service: Rate::per_second(1, 4),
+            ..Settings::default()
+        },
+        &[(
+            client("big"),
+            ClientSettings { client: Some(Rate::per_second(1, 100)), client_service: None },
+        )],
+    );
+    let told = || -> Vec<String> {
+        let near = bench.limits.nearest(10).into_iter();
+        near.map(|near| format!("{} {} {}%", near.limit, near.who, near.used_percent())).collect()
+    };
+    assert_eq!(told(), [""; 0]);
+    for _ in 0..4 {
+        let _ = now(bench.limits.admit_address(ip("2001:db8:1:2::3"))).unwrap();
+    }
+    assert_eq!(told(), [""; 0], "more than half is left");
+    let _ = now(bench.limits.admit_address(ip("2001:db8:1:2::4"))).unwrap();
+    assert_eq!(told(), ["address 2001:db8:1:2::/64 50%"]);
+    for _ in 0..3 {
+        let greet = service("greet");
+        let _ = now(bench.limits.admit_client(&client("big"), Some(&greet))).unwrap();
+    }
+    now(bench.limits.note_failure(v4(1)));
+    now(bench.limits.note_failure(v4(1)));
+    let expected = [
+        "failing_address 10.0.0.1 100%",
+        "client_service big → greet 75%",
+        "address 2001:db8:1:2::/64 50%",
+    ];
+    assert_eq!(told(), expected, "the nearest first");
+    let first = bench.limits.nearest(1);
+    assert_eq!((first.len(), first[0].left, first[0].wait), (1, 0, Some(60_000 * MS)));
+    let renewed = bench
+        .limits
+        .renewed(&Settings { address: Rate::per_second(1, 10), ..Settings::default() }, &[]);
+    let kept: Vec<String> =
+        renewed.unwrap().nearest(10).iter().map(|near| near.who.to_string()).collect();
+    assert_eq!(kept, ["2001:db8:1:2::/64"], "of what has not changed");
+    bench.clock.advance(Duration::from_secs(600));
+    assert_eq!(told(), [""; 0]);
+}
+
+#[test]
+fn a_crowd_near_its_limits_is_noted_in_bounded_memory() {
+    let bench = bench(&Settings { address: Rate::per_second(1, 2), ..Settings::default() });
+    for last in 0..20_000 {
+        let _ = now(bench.limits.admit_address(v4(last)));
+    }
+    assert!((1..=1024).contains(&bench.limits.nearest(usize::MAX).len()));
+}

@@ -135,6 +135,7 @@ pub(crate) struct Scene {
 
 struct Running {
     health: String,
+    admin: String,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -223,12 +224,13 @@ impl Scene {
         };
         let app = app.unwrap_or_else(|e| panic!("{e}"));
         let health = format!("http://{}", app.health_addr());
+        let admin = format!("http://{}", app.admin_addr().unwrap());
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
         let task = tokio::spawn(async move {
             let _ = app.serve(shutdown).await;
         });
-        self.running = Some(Running { health, stop, task });
+        self.running = Some(Running { health, admin, stop, task });
     }
 
     /// Stops the gateway as SIGTERM does.
@@ -266,6 +268,11 @@ impl Scene {
 
     pub(crate) fn health(&self) -> &str {
         &self.running.as_ref().unwrap().health
+    }
+
+    /// Where the status page is.
+    pub(crate) fn admin(&self) -> &str {
+        &self.running.as_ref().unwrap().admin
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -404,6 +411,8 @@ key_file = "{directory}/tls.key"
 ready_grace = "0s"
 handshake_timeout = "20s"
 [health]
+address = "127.0.0.1:0"
+[admin]
 address = "127.0.0.1:0"
 [state]
 {state}
