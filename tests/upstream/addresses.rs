@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use hookgate::gateway::upstream::{AddressState, Settings, UpstreamError};
-use hookgate::units::Period;
+use hookgate::gateway::upstream::{AddressState, UpstreamError};
 use tokio::sync::Notify;
 
 use crate::rig::{Gateway, OK, Server, at, nobody, until};
@@ -45,8 +44,7 @@ async fn calls_go_where_the_fewest_are_under_way() {
     })
     .await;
     let quick = Server::answering(OK, false).await;
-    let patient =
-        Settings { response_timeout: Period::secs(60), ..at(&[slow.address, quick.address]) };
+    let patient = at(&[slow.address, quick.address]);
     let gateway = Arc::new(Gateway::with(&[patient], None));
     let caller = Arc::clone(&gateway);
     let stuck = tokio::spawn(async move { caller.hook().await.map(|answer| answer.status()) });

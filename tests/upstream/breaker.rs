@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hookgate::gateway::upstream::{AddressState, Breaker, Settings, UpstreamError};
-use hookgate::units::Period;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -113,7 +112,7 @@ async fn of_a_hundred_callers_exactly_one_tries() {
         }
     })
     .await;
-    let own = Settings { response_timeout: Period::secs(60), ..settings(&server.url()) };
+    let own = settings(&server.url());
     let gateway = Arc::new(Gateway::with(&[own], None));
     for _ in 0..5 {
         gateway.hook().await.unwrap();
@@ -150,7 +149,7 @@ async fn a_caller_that_leaves_while_it_tries_lets_the_next_one_try() {
         peer
     })
     .await;
-    let patient = Settings { response_timeout: Period::secs(60), ..settings(&server.url()) };
+    let patient = settings(&server.url());
     let gateway = Arc::new(Gateway::with(&[patient], None));
     for _ in 0..5 {
         gateway.hook().await.unwrap();

@@ -30,7 +30,8 @@ async fn moody() -> (Server, Arc<AtomicU16>) {
 }
 
 fn asked(addresses: &[std::net::SocketAddr], more: &str) -> Settings {
-    let health: Health = toml::from_str(&format!("path = \"/healthz?deep=1\"\n{more}")).unwrap();
+    let health: Health =
+        toml::from_str(&format!("path = \"/healthz?deep=1\"\ntimeout = \"1m\"\n{more}")).unwrap();
     Settings { health: Some(health), ..at(addresses) }
 }
 

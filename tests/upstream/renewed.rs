@@ -60,12 +60,7 @@ async fn a_call_under_way_ends_where_it_began_and_counts_against_the_cap() {
         }
     })
     .await;
-    let own = Settings {
-        max_concurrent: 1,
-        max_queued: 0,
-        response_timeout: Period::secs(60),
-        ..settings(&server.url())
-    };
+    let own = Settings { max_concurrent: 1, max_queued: 0, ..settings(&server.url()) };
     let mut gateway = Gateway::with(std::slice::from_ref(&own), None);
     let under_way = gateway.upstreams.renewed(std::slice::from_ref(&own), &url()).unwrap();
     let call = tokio::spawn(async move { crate::rig::hook(&under_way).await });

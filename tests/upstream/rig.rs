@@ -16,6 +16,7 @@ use hookgate::gateway::upstream::{
 use hookgate::names::{ClientId, HookInstance, RequestId, ServiceId, Tenant, UpstreamId};
 use hookgate::outbound::names::Resolver;
 use hookgate::trace::{Sampling, Trace};
+use hookgate::units::Period;
 use http::HeaderMap;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -216,7 +217,12 @@ pub fn service() -> ServiceId {
 }
 
 pub fn settings(url: &str) -> Settings {
-    Settings::new(id("legacy"), url.parse().unwrap())
+    // However busy the machine is: a test that is about time sets its own.
+    Settings {
+        connect_timeout: Period::secs(60),
+        response_timeout: Period::secs(60),
+        ..Settings::new(id("legacy"), url.parse().unwrap())
+    }
 }
 
 impl Gateway {
