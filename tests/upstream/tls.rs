@@ -221,7 +221,10 @@ async fn plain_http_behind_an_https_url() {
     let plain = crate::rig::Server::answering("HTTP/1.1 400 Bad Request\r\n\r\n", true).await;
     let ours = Authority::new("ours");
     let url = format!("https://localhost:{}", plain.address.port());
-    let gateway = Gateway::with(&[Settings { ca_file: ours.ca_file(), ..settings(&url) }], None);
+    // It waits for the end of a head, and the gateway for the end of a handshake.
+    let connect_timeout = Period::secs(1);
+    let own = Settings { ca_file: ours.ca_file(), connect_timeout, ..settings(&url) };
+    let gateway = Gateway::with(&[own], None);
     let error = gateway.hook().await.unwrap_err();
     assert!(error.surely_not_processed(), "{error}");
 }
