@@ -150,28 +150,42 @@ fn token(
     let authorization = authorization(&what.read()?)?;
     let question =
         CallQuestion { authorization: &authorization, method, url, at: what.time(), assumed, live };
-    let mut report = None;
-    let code = with_runtime(async {
-        report = Some(calls.explain(&question).await);
-        ExitCode::SUCCESS
-    });
-    report.ok_or(code)
+    told(async { Ok(calls.explain(&question).await) })
 }
 
 fn link(what: &What, keys: &Keys, show_target: bool) -> Result<Report, ExitCode> {
     let config = load(&what.config)?;
-    let file = keys.find(&config)?;
-    let substitutes = explain_substitutes(&config, &file, &Ambient::system())
-        .map_err(|error| bad(what, &error))?;
-    Ok(substitutes.link(&what.read()?, what.time(), show_target))
+    let (file, text) = (keys.find(&config)?, what.read()?);
+    told(async {
+        let substitutes = explain_substitutes(&config, &file, &Ambient::system()).await;
+        let substitutes = substitutes.map_err(|error| bad(what, &error))?;
+        Ok(substitutes.link(&text, what.time(), show_target).await)
+    })
 }
 
 fn id(what: &What, keys: &Keys) -> Result<Report, ExitCode> {
     let config = load(&what.config)?;
-    let file = keys.find(&config)?;
-    let substitutes = explain_substitutes(&config, &file, &Ambient::system())
-        .map_err(|error| bad(what, &error))?;
-    Ok(substitutes.id(&what.read()?, what.time()))
+    let (file, text) = (keys.find(&config)?, what.read()?);
+    told(async {
+        let substitutes = explain_substitutes(&config, &file, &Ambient::system()).await;
+        let substitutes = substitutes.map_err(|error| bad(what, &error))?;
+        Ok(substitutes.id(&text, what.time()).await)
+    })
+}
+
+/// What the explanation says at its end.
+fn told(explaining: impl Future<Output = Result<Report, ExitCode>>) -> Result<Report, ExitCode> {
+    let mut report = None;
+    let code = with_runtime(async {
+        match explaining.await {
+            Ok(told) => {
+                report = Some(told);
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        }
+    });
+    report.ok_or(code)
 }
 
 fn bad(what: &What, error: &impl std::fmt::Display) -> ExitCode {

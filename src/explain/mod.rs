@@ -9,4 +9,4 @@ mod substitute;
 
 pub use crate::explain::call::{CallQuestion, Calls};
 pub use crate::explain::report::{Report, Standing, Step, Verdict};
-pub use crate::explain::substitute::Substitutes;
+pub use crate::explain::substitute::{StoreSide, Substitutes};

@@ -13,6 +13,7 @@ use crate::gateway::route::{Router, Way};
 use crate::gateway::service::Services;
 use crate::gateway::tokens::{CardIds, IdError, LinkTokens, Opened, Target, TokenError, key_of};
 use crate::keyring::{KeyRow, KeyUse, LiveKeyring};
+use crate::store::{StoreError, View};
 use crate::units::{Period, moment};
 
 /// Explains links and ids.
@@ -20,9 +21,20 @@ use crate::units::{Period, moment};
 pub struct Substitutes {
     keyring: Arc<LiveKeyring>,
     links: LinkTokens,
+    ids: CardIds,
     services: Services,
     router: Router,
     public_url: Url,
+    store: StoreSide,
+}
+
+/// What is known of the store's side.
+#[derive(Debug)]
+pub enum StoreSide {
+    /// It can be looked into.
+    Open(Box<dyn View>),
+    /// It cannot, for this reason.
+    Closed(&'static str),
 }
 
 const UNKNOWN_KEY: &str = "wait until every replica has the newest key file; a key that was retired does not come \
@@ -32,32 +44,93 @@ impl Substitutes {
     /// Explains what a gateway at `public_url` with this `keyring` made.
     pub fn new(
         keyring: Arc<LiveKeyring>,
-        links: LinkTokens,
+        (links, ids): (LinkTokens, CardIds),
         services: Services,
         public_url: &Url,
+        store: StoreSide,
     ) -> Self {
         let router = Router::new(public_url);
-        Self { keyring, links, services, router, public_url: public_url.clone() }
+        let public_url = public_url.clone();
+        Self { keyring, links, ids, services, router, public_url, store }
     }
 
     /// Explains a link at `at`: the whole URL, or the token at its end. Where it leads is told only where it
     /// is asked for: it may be a credential.
-    pub fn link(&self, text: &str, at: UnixTime, show_target: bool) -> Report {
+    pub async fn link(&self, text: &str, at: UnixTime, show_target: bool) -> Report {
         let mut report = Report {
             subject: format!("a link at {at}"),
             steps: Vec::new(),
             verdict: Verdict::Undecided { sentence: String::new() },
             notes: Vec::new(),
         };
-        report.verdict = match self.judge_link(text, at, show_target, &mut report) {
-            Ok(()) => Verdict::Accepted {
-                sentence: "unless it was opened before, or the store has lost its memory since it was made: the \
-                           store is not asked, and nothing is spent"
-                    .to_owned(),
-            },
+        let judged = match self.judge_link(text, at, show_target, &mut report) {
+            Ok((token, opened)) => self.spent(&token, &opened, at, &mut report).await,
+            Err(refusal) => Err(refusal),
+        };
+        report.verdict = match judged {
+            Ok(sentence) => Verdict::Accepted { sentence: sentence.to_owned() },
             Err(refusal) => refused(&refusal),
         };
         report
+    }
+
+    /// What the store says to a link that is good in itself.
+    async fn spent(
+        &self,
+        token: &str,
+        opened: &Opened,
+        at: UnixTime,
+        report: &mut Report,
+    ) -> Result<&'static str, Refusal> {
+        const UNSEEN: &str =
+            "unless it was opened before, or the store has lost its memory since it was made";
+        let StoreSide::Open(view) = &self.store else {
+            report.steps.push(self.closed("store"));
+            return Ok(UNSEEN);
+        };
+        let history = match view.history().await {
+            Ok(history) => history,
+            Err(error) => {
+                report.steps.push(Step::unsaid("store", &error.to_string(), ""));
+                return Ok(UNSEEN);
+            }
+        };
+        let Some(history) = history else {
+            report.steps.push(Step::unsaid("store", "it holds nothing of any gateway yet", ""));
+            return Ok(UNSEEN);
+        };
+        if let Err(error) = self.links.open(token, at, history) {
+            let refusal = Refusal::from(error);
+            let change =
+                "the store was emptied or replaced since; the card is offered anew in the chart";
+            report.steps.push(Step::failed("store", said(&refusal), "", change));
+            return Err(refusal);
+        }
+        match view.get(opened.spend_key()).await {
+            Ok(None) => {
+                report.steps.push(Step::passed("store", "it was not opened yet"));
+                Ok("for the first browser that opens it; looking has spent nothing")
+            }
+            Ok(Some(_)) => {
+                let change = "nothing: it is good once. The browser that opened it may come again within \
+                              service.links.grace";
+                let refusal = Refusal::Spent;
+                report.steps.push(Step::failed("store", said(&refusal), "it was opened", change));
+                Err(refusal)
+            }
+            Err(error) => {
+                report.steps.push(Step::unsaid("store", &error.to_string(), ""));
+                Ok(UNSEEN)
+            }
+        }
+    }
+
+    fn closed(&self, name: &'static str) -> Step {
+        let why = match &self.store {
+            StoreSide::Open(_) => "",
+            StoreSide::Closed(why) => why,
+        };
+        Step::unsaid(name, why, "")
     }
 
     fn judge_link(
@@ -66,7 +139,7 @@ impl Substitutes {
         at: UnixTime,
         show_target: bool,
         report: &mut Report,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(String, Opened), Refusal> {
         let steps = &mut report.steps;
         let token = match self.token_of(text) {
             Ok(token) => token,
@@ -123,7 +196,7 @@ impl Substitutes {
             report.steps.push(Step::failed("service", said(&refusal), service.to_string(), change));
             return Err(refusal);
         }
-        Ok(())
+        Ok((token, opened))
     }
 
     fn describe(&self, opened: &Opened, at: UnixTime, show_target: bool, report: &mut Report) {
@@ -160,57 +233,91 @@ impl Substitutes {
     }
 
     /// Explains an id of feedback or analytics at `at`: the id, or the URL of an analytics call.
-    pub fn id(&self, text: &str, at: UnixTime) -> Report {
+    pub async fn id(&self, text: &str, at: UnixTime) -> Report {
         let id = self.id_of(text);
         let mut report = Report {
             subject: format!("the id {} at {at}", shown(&id)),
             steps: Vec::new(),
-            verdict: Verdict::Undecided {
-                sentence: "whether this gateway made it is told by the store's mark and record, which are not \
-                           asked"
-                    .to_owned(),
-            },
+            verdict: Verdict::Undecided { sentence: String::new() },
             notes: Vec::new(),
         };
-        let form = match CardIds::look(&id) {
-            Ok(form) => form,
-            Err(error) => {
-                let refusal = Refusal::Id(error);
-                let change = "at the EHR: send the uuid that stands on the card, unchanged; it has an 8 at the \
-                              beginning of its third group";
-                report.steps.push(Step::failed("form", said(&refusal), "", change));
-                report.verdict = refused(&refusal);
-                return report;
-            }
+        report.verdict = match self.judge_id(&id, at, &mut report.steps) {
+            Ok(()) => self.recorded(&id, at, &mut report.steps).await,
+            Err(error) => refused(&Refusal::Id(error)),
         };
-        report.steps.push(Step::passed("form", "a UUID of version 8"));
-        let held = self.key(form.kid);
-        let expired = at >= form.expires;
-        report.steps.push(match &held {
+        report
+    }
+
+    /// What an id says by itself.
+    fn judge_id(&self, id: &str, at: UnixTime, steps: &mut Vec<Step>) -> Result<(), IdError> {
+        let form = CardIds::look(id).inspect_err(|error| {
+            let change = "at the EHR: send the uuid that stands on the card, unchanged; it has an 8 at the \
+                          beginning of its third group";
+            steps.push(Step::failed("form", said(&Refusal::Id(*error)), "", change));
+        })?;
+        let place = form.index.saturating_add(1);
+        steps.push(Step::passed(
+            "form",
+            format!("a UUID of version 8, number {place} of its answer"),
+        ));
+        let key = self.key(form.kid);
+        let unknown = || said(&Refusal::Id(IdError::UnknownKey));
+        steps.push(match &key {
             Some(key) => Step::passed("key", key),
-            None => {
-                let refusal = Refusal::Id(IdError::UnknownKey);
-                Step::failed("key", said(&refusal), form.kid.to_string(), UNKNOWN_KEY)
-            }
+            None => Step::failed("key", unknown(), form.kid.to_string(), UNKNOWN_KEY),
         });
         let expiry = moment(form.expires, at);
-        let refusal = Refusal::Id(if expired { IdError::Expired } else { IdError::UnknownKey });
-        report.steps.push(if expired {
+        if at >= form.expires {
             let change =
                 "ids live for service.feedback.lifetime; raise it where feedback comes later";
-            Step::failed("expiry", said(&refusal), expiry, change)
-        } else {
-            Step::passed("expiry", expiry)
-        });
-        report.steps.push(Step::unsaid(
-            "mac",
-            "it hangs on the store's mark: not checked",
-            format!("id {} of its answer", form.index.saturating_add(1)),
-        ));
-        if expired || held.is_none() {
-            report.verdict = refused(&refusal);
+            let expired = said(&Refusal::Id(IdError::Expired));
+            steps.push(Step::failed("expiry", expired, expiry, change));
+            return Err(IdError::Expired);
         }
-        report
+        steps.push(Step::passed("expiry", expiry));
+        key.map(|_| ()).ok_or(IdError::UnknownKey)
+    }
+
+    /// What the store says to an id that is good in itself.
+    async fn recorded(&self, id: &str, at: UnixTime, steps: &mut Vec<Step>) -> Verdict {
+        let undecided = || Verdict::Undecided {
+            sentence:
+                "whether this gateway made it hangs on the store's mark and on the record there"
+                    .to_owned(),
+        };
+        let StoreSide::Open(view) = &self.store else {
+            steps.push(self.closed("mac"));
+            return undecided();
+        };
+        let looked = async {
+            let Some(history) = view.history().await? else { return Ok(Err(IdError::Forged)) };
+            match self.ids.parse(id, at, history) {
+                Ok(parsed) => {
+                    Ok(view.get(parsed.record_key()).await?.map(|_| ()).ok_or(IdError::Expired))
+                }
+                Err(error) => Ok::<_, StoreError>(Err(error)),
+            }
+        };
+        match looked.await {
+            Ok(Ok(())) => {
+                steps.push(Step::passed("mac", "holds"));
+                steps.push(Step::passed("record", "is there"));
+                let sentence =
+                    "from the client, and for the service, that it was given to".to_owned();
+                Verdict::Accepted { sentence }
+            }
+            Ok(Err(error)) => {
+                let refusal = Refusal::Id(error);
+                let change = "at the EHR: it was changed, or made by another gateway, or the store has lost its \
+                              memory since";
+                steps.push(Step::failed("mac", said(&refusal), "", change));
+                refused(&refusal)
+            }
+            Err(error) => {
+                steps.push(Step::unsaid("mac", &error.to_string(), ""));
+                undecided()
+            }
+        }
     }
 
     /// A sealing key that is held, in words.

@@ -238,6 +238,22 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn ready(&self) -> Result<(), StoreError>;
 }
 
+/// A look into a store that takes no step in it: for a process beside those that serve.
+#[async_trait]
+pub trait View: Send + Sync + fmt::Debug + 'static {
+    /// Which history the store remembers; nothing where it has none yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Down`]
+    async fn history(&self) -> Result<Option<Incarnation>, StoreError>;
+
+    /// The value that was inserted or settled under `key` and has not ended.
+    ///
+    /// # Errors
+    /// [`StoreError::Down`]
+    async fn get(&self, key: Key) -> Result<Option<Bytes>, StoreError>;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 
 pub use contract::{
-    Claim, Fill, Incarnation, Insert, Key, Memory, Namespace, Nonce, Store, StoreError,
+    Claim, Fill, Incarnation, Insert, Key, Memory, Namespace, Nonce, Store, StoreError, View,
 };
 pub use metrics::Fullness;
 pub use repeat::Repeating;

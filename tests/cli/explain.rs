@@ -15,8 +15,9 @@ use hookgate::names::{ClientId, HookInstance, ServiceId};
 use hookgate::store::Incarnation;
 use serde_json::Value;
 
-use crate::home::{Home, cards, hookgate, run, said};
+use crate::home::{Home, cards, hookgate, run, said, until};
 use crate::port::free_port;
+use crate::server::RedisServer;
 
 const UPSTREAM: &str = "http://127.0.0.1:8080";
 
@@ -30,7 +31,8 @@ fn explain(home: &Home, input: &str, arguments: &[&str]) -> (i32, String, String
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    // What is wrong with the arguments is told before anything is read.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     said(child.wait_with_output().unwrap())
 }
 
@@ -231,6 +233,69 @@ async fn a_link_of_a_gateway_that_serves_is_looked_into_and_not_spent() {
     let (_, out, _) = explain(&home, &link, &["link", "--key-file", keys.to_str().unwrap()]);
     assert!(out.contains("refused: link-forged"), "{out}");
     assert_eq!(home.click(&link).await, 303, "looking at it has spent nothing");
+}
+
+/// Redis can be looked into while gateways serve.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_redis_it_is_seen_whether_a_link_was_opened_and_no_step_is_taken() {
+    let home = Home::new();
+    let redis = RedisServer::start();
+    let service = Server::start(|_| async { cards() }).await.unwrap();
+    let keys = home.path("keys.json");
+    assert_eq!(run(&["keys", "new", "--first", "--file", keys.to_str().unwrap()]).0, 0);
+    let state = format!("directory = \"{}\"", home.path("state").display());
+    let shared = format!(
+        "backend = \"redis\"\n[state.redis]\naddresses = [\"{}\"]\ntimeout = \"1s\"\n[keyring]\nfile = {keys:?}",
+        redis.address()
+    );
+    let config = home.config(&service.url()).replace(&state, &shared);
+    home.write("hookgate.toml", &config);
+    let running = home.serve(&config);
+    until("it is ready", async || running.health("/readyz").await.unwrap().0 == 200).await;
+    let answer = home.call(&home.http().build().unwrap()).await.unwrap();
+    let cards: Value = answer.json().await.unwrap();
+    let text = |place: &str| cards.pointer(place).unwrap().as_str().unwrap().to_owned();
+    let (link, id) = (text("/cards/0/links/0/url"), text("/cards/0/uuid"));
+
+    let steps = || {
+        let words = [
+            "EVAL",
+            "local n = 0 for t = 0, 63 do n = n + (redis.call('HGET', \
+            'hookgate:v1:{hg' .. t .. '}:history', 'steps') or 0) end return n",
+            "0",
+        ];
+        redis.command(&words)
+    };
+    // On a machine that stands still Redis answers late: it is asked again.
+    let ask = |what: &str, text: &str| loop {
+        let (code, out, _) = explain(&home, text, &[what]);
+        if !out.contains("the store does not answer") {
+            return (code, out);
+        }
+    };
+    let before = steps();
+    assert_ne!(before, "0", "the histories are where they are looked for");
+    let (code, out) = ask("link", &link);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("it was not opened yet"), "{out}");
+    let (code, out) = ask("id", &id);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("ok    mac       holds") && out.contains("ok    record"), "{out}");
+    assert_eq!(steps(), before, "looking is no step");
+
+    assert_eq!(home.click(&link).await, 303);
+    let (code, out) = ask("link", &link);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("\nrefused: link-spent (410 link-gone)"), "{out}");
+    let mut forged = id.clone();
+    forged.replace_range(35.., if id.ends_with('0') { "1" } else { "0" });
+    let (code, out) = ask("id", &forged);
+    assert_eq!(code, 1);
+    assert!(out.contains("refused: id-forged (410 id-gone)"), "{out}");
+    redis.flush();
+    let (code, out) = ask("link", &link);
+    assert!(code == 0 || out.contains("refused: link-forgotten"), "{out}");
+    assert!(out.contains("holds nothing of any gateway yet") || code == 1, "{out}");
 }
 
 const MADE: &str = "2026-11-26T08:00:00Z";

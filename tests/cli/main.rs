@@ -3,6 +3,7 @@
 //! Whoever waits here waits for something to happen, never for time to pass.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a failing test is the report"
@@ -18,4 +19,7 @@ mod keys;
 #[path = "../shared/port.rs"]
 mod port;
 mod serve;
+#[expect(dead_code, reason = "the tests of the connection need more of it")]
+#[path = "../redis/server.rs"]
+mod server;
 mod state;

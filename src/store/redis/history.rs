@@ -192,16 +192,21 @@ impl Known {
 
 /// All histories are remembered since the last of them began; another one of any is another of all.
 fn incarnation(told: &[Told]) -> Incarnation {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for told in told {
-        context.update(&told.mark);
+    named(told.iter().map(|told| (told.mark, told.since)))
+}
+
+/// One name for all tags' histories, whose marks and beginnings these are.
+pub(crate) fn named(histories: impl Iterator<Item = ([u8; 8], u64)>) -> Incarnation {
+    let (mut context, mut latest) = (digest::Context::new(&digest::SHA256), 0);
+    for (mark, since) in histories {
+        context.update(&mark);
+        latest = since.max(latest);
     }
     let mut mark = [0; 8];
     for (to, from) in mark.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;
     }
-    let since = told.iter().map(|told| told.since).max().unwrap_or(0);
-    Incarnation { mark, since: UnixTime::from_millis(since) }
+    Incarnation { mark, since: UnixTime::from_millis(latest) }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::clock::UnixTime;
 use crate::store::contract::{Key, Nonce};
 
@@ -68,6 +70,15 @@ pub(crate) fn claim_row(nonce: Nonce, process: &Process, until: Duration) -> Vec
     row(b'c', nonce, process, millis(until))
 }
 
+/// What is kept in an entry that has not ended at `now`; nothing where it is no such entry.
+pub(crate) fn entry_value(row: &[u8], now: UnixTime) -> Option<Bytes> {
+    let (kind, rest) = row.split_first()?;
+    let (ends, rest) = rest.split_first_chunk::<8>()?;
+    let (_nonce, value) = rest.split_first_chunk::<16>()?;
+    let lasts = *kind == b'e' && u64::from_be_bytes(*ends) > now.millis();
+    lasts.then(|| Bytes::copy_from_slice(value))
+}
+
 fn row(kind: u8, nonce: Nonce, rest: &[u8], ends: u64) -> Vec<u8> {
     [&[kind][..], &ends.to_be_bytes(), &nonce.0, rest].concat()
 }
@@ -117,6 +128,9 @@ mod tests {
         assert_eq!(drop_at(UnixTime::from_millis(u64::MAX)), b"253402300799000");
         assert_eq!(moment(UnixTime::from_secs(1)), b"1000");
         let row = entry_row(Nonce([7; 16]), b"value", UnixTime::from_millis(u64::MAX));
+        assert_eq!(entry_value(&row, UnixTime::from_secs(1)).unwrap(), "value");
+        assert_eq!(entry_value(&row, LAST), None, "it has ended");
+        assert_eq!(entry_value(&row[..20], UnixTime::from_secs(1)), None);
         assert_eq!(row.len(), 25 + 5);
         assert_eq!(row[1..9], 253_402_300_799_000_u64.to_be_bytes());
     }

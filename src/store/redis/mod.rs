@@ -26,6 +26,7 @@ mod layout;
 mod script;
 mod history;
 mod histories;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,8 @@ use crate::store::contract::{Claim, Fill, Incarnation, Insert, Key, Nonce, Store
 use crate::store::redis::histories::{APART, Histories};
 use crate::store::redis::layout::{claim_row, drop_at, entry_row, length, moment, number, tag_of};
 use crate::store::redis::script::{Answer, Scripts, Told, strange};
+
+pub use crate::store::redis::view::RedisView;
 
 /// The store in Redis.
 #[derive(Debug)]
