@@ -35,7 +35,7 @@ use crate::app::reload::{Reached, Reloads, prints};
 use crate::app::state::{
     key_file_watch, live_keyring, open_redis, open_store, replicas, tell_of_key_file,
 };
-use crate::app::upkeep::{leave, tend, watch};
+use crate::app::upkeep::{StoreWatch, leave, tend};
 use crate::audit::{Audit, Event, What};
 use crate::bypass::{BypassCheck, Standings};
 use crate::config::Config;
@@ -48,7 +48,7 @@ use crate::problem::Problem;
 use crate::readiness::Readiness;
 use crate::redis::Redis;
 use crate::replicas::Replicas;
-use crate::store::{Fullness, Repeating, Store};
+use crate::store::{Fullness, Repeating, Store, StoreError};
 use crate::traces::{Exporter, Traces};
 
 pub use ambient::{Ambient, StartError};
@@ -77,6 +77,8 @@ pub struct App {
     key_file: Option<KeyFileWatch>,
     replicas: Option<Replicas>,
     exporter: Option<Exporter>,
+    /// What was found when the store was opened.
+    there_or_not: Result<(), StoreError>,
     fullness: Fullness,
     arrivals: Option<Receiver<()>>,
     bypass: BypassCheck,
@@ -146,7 +148,7 @@ impl App {
         );
         let store: Arc<dyn Store> = Arc::new(store);
         // The first calls find it known, where it is there; where it is away, readiness says so.
-        let _there_or_not = store.ready().await;
+        let there_or_not = store.ready().await;
         let keyring = Arc::new(live_keyring(&config, &ambient)?);
         let replicas = replicas(&config, redis.as_ref(), &keyring, &ambient, &mut registry)?;
         let life = Sender::new(longest_life(&config));
@@ -175,6 +177,7 @@ impl App {
             key_file,
             replicas,
             exporter,
+            there_or_not,
             fullness,
             arrivals,
             bypass,
@@ -234,6 +237,15 @@ impl App {
         lasting.audit.note(Event::new(What::Started).detail(env!("CARGO_PKG_VERSION")));
         let (clock, first) = (&lasting.ambient.clock, live.generation());
         first.start(&tasks, &stop);
+        // Before anybody can ask.
+        let store_watch = StoreWatch::new(
+            self.there_or_not,
+            Arc::clone(&lasting.store),
+            Arc::clone(&lasting.local),
+            self.fullness,
+            self.readiness.clone(),
+            Arc::clone(clock),
+        );
         tasks.spawn(self.health.serve(
             self.readiness.clone(),
             Arc::new(self.registry),
@@ -261,15 +273,7 @@ impl App {
         if let Some(replicas) = self.replicas {
             tasks.spawn(replicas.run(self.readiness.clone(), stop.clone()));
         }
-        tasks.spawn(watch(
-            Arc::clone(&lasting.store),
-            Arc::clone(&lasting.local),
-            self.fullness,
-            self.readiness.clone(),
-            Arc::clone(clock),
-            self.arrivals,
-            stop.clone(),
-        ));
+        tasks.spawn(store_watch.run(self.arrivals, stop.clone()));
 
         if let Some(source) = source {
             let seen = prints(source.file.clone(), first.config());
