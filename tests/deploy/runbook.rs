@@ -27,7 +27,7 @@ fn code(text: &str) -> Vec<String> {
     for (number, part) in text.split("```").enumerate() {
         if number % 2 == 1 {
             // The first line names the language.
-            found.extend(part.lines().skip(1).map(str::to_owned));
+            found.extend(part.lines().skip(1).map(|line| line.trim().to_owned()));
         } else {
             found.extend(part.split('`').skip(1).step_by(2).map(str::to_owned));
         }
@@ -51,7 +51,7 @@ fn its_commands_are_the_programs() {
         };
         let words: Vec<&str> = rest.split_whitespace().collect();
         let Some(first) = words.first() else { continue };
-        let subcommand = if *first == "keys" { words.get(1) } else { None };
+        let subcommand = words.get(1).filter(|_| ["keys", "explain"].contains(first));
         let options = words
             .iter()
             .filter(|word| word.starts_with("--"))
@@ -65,7 +65,7 @@ fn its_commands_are_the_programs() {
         }
         seen.insert((*first).to_owned());
     }
-    for command in ["check", "keys"] {
+    for command in ["check", "explain", "keys"] {
         assert!(seen.contains(command), "{seen:?}");
     }
 }
