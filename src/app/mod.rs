@@ -242,7 +242,7 @@ impl App {
             self.there_or_not,
             Arc::clone(&lasting.store),
             Arc::clone(&lasting.local),
-            self.fullness,
+            self.fullness.clone(),
             self.readiness.clone(),
             Arc::clone(clock),
         );
