@@ -307,3 +307,25 @@ async fn a_reissued_token_is_for_the_service_and_verifies_with_the_published_key
     }
     assert_ne!(ids[0], ids[1]);
 }
+
+#[tokio::test]
+async fn a_service_is_asked_after_its_health_while_the_gateway_serves() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let lists = format!(
+        "[[upstream]]\nid = \"asked\"\nurl = \"http://{address}/r4\"\nhealth = {{ path = \"/healthz\", timeout = \"1m\" }}\n\
+         [[service]]\nid = \"*\"\nupstream = \"asked\"\n"
+    );
+    let _scene = Scene::new(&Extra { lists, ..Extra::default() }).await;
+    let asked = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    };
+    let head = tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.unwrap();
+    assert!(head.starts_with("GET /healthz HTTP/1.1\r\n"), "{head}");
+    assert!(!head.to_ascii_lowercase().contains("authorization"), "{head}");
+}
