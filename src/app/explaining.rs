@@ -1,5 +1,6 @@
 //! What explains tokens, links and ids: the steps of a gateway that serves nobody.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,11 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 
 use crate::app::ambient::{Ambient, StartError, outside};
-use crate::app::generation::{Steps, link_tokens, services};
+use crate::app::generation::{Steps, known_names, services};
 use crate::app::lasting::Metrics;
 use crate::config::Config;
 use crate::explain::{Calls, StoreSide, Substitutes};
-use crate::gateway::tokens::CardIds;
+use crate::gateway::tokens::{CardIds, LinkTokens};
 use crate::keyring::{Keyring, LiveKeyring};
 use crate::redis::Redis;
 use crate::store;
@@ -44,7 +45,9 @@ pub async fn explain_substitutes(
     let ring = Keyring::load(key_file).map_err(outside)?;
     let keyring = Arc::new(LiveKeyring::new(ring, ambient.clock.now()));
     let (services, public_url) = (services(config), config.public_url.as_url());
-    let links = link_tokens(config, &services, &keyring, public_url, &ambient.entropy)?;
+    let names = known_names(config, &services, &HashSet::new())?;
+    let entropy = Arc::clone(&ambient.entropy);
+    let links = LinkTokens::new(Arc::clone(&keyring), public_url, names, entropy);
     let ids = CardIds::new(Arc::clone(&keyring), public_url, Arc::clone(&ambient.entropy));
     let store = store_side(config, ambient).await?;
     Ok(Substitutes::new(keyring, (links, ids), services, public_url, store))

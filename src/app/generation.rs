@@ -1,12 +1,11 @@
 //! One configuration at work: every step made of it, put together top to bottom.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use url::Url;
 
 use crate::app::ambient::{Ambient, StartError, inside, note, outside};
 use crate::app::lasting::{Lasting, Metrics};
@@ -16,7 +15,6 @@ use crate::body::Intake;
 use crate::config::Config;
 use crate::config::client::Client;
 use crate::doors::{ClientCertificates, Doors};
-use crate::entropy::Entropy;
 use crate::gateway::analytics::AnalyticsPath;
 use crate::gateway::auth;
 use crate::gateway::auth::Authenticator;
@@ -57,6 +55,8 @@ pub struct Generation {
     auth: Arc<Authenticator>,
     limits: Arc<Limits>,
     upstreams: Arc<Upstreams>,
+    /// Those that are configured by name, or were before in this process: links name them.
+    named: HashSet<ServiceId>,
 }
 
 impl Generation {
@@ -67,7 +67,7 @@ impl Generation {
     pub(crate) fn new(config: Config, steps: Steps, lasting: &Lasting) -> Result<Self, StartError> {
         let upstreams =
             Arc::new(upstreams(&config, &lasting.keyring, &lasting.ambient, &lasting.metrics)?);
-        Self::of(config, steps, upstreams, lasting)
+        Self::of(config, steps, upstreams, HashSet::new(), lasting)
     }
 
     /// Puts together what `config` describes, with all of this one that has not changed.
@@ -81,18 +81,22 @@ impl Generation {
     ) -> Result<Self, StartError> {
         let steps = Steps::renewed(&config, self)?;
         let upstreams = self.upstreams.renewed(&config.upstream, config.public_url.as_url());
-        Self::of(config, steps, Arc::new(upstreams.map_err(inside)?), lasting)
+        let upstreams = Arc::new(upstreams.map_err(inside)?);
+        Self::of(config, steps, upstreams, self.named.clone(), lasting)
     }
 
     fn of(
         config: Config,
         steps: Steps,
         upstreams: Arc<Upstreams>,
+        former: HashSet<ServiceId>,
         lasting: &Lasting,
     ) -> Result<Self, StartError> {
         let (auth, limits) = (Arc::clone(&steps.auth), Arc::clone(&steps.limits));
-        let gateway = Arc::new(gateway(&config, steps, Arc::clone(&upstreams), lasting)?);
-        Ok(Self { config: Arc::new(config), gateway, auth, limits, upstreams })
+        let names = known_names(&config, &steps.services, &former)?;
+        let named = former.into_iter().chain(steps.services.ids().cloned()).collect();
+        let gateway = Arc::new(gateway(&config, steps, Arc::clone(&upstreams), names, lasting));
+        Ok(Self { config: Arc::new(config), gateway, auth, limits, upstreams, named })
     }
 
     /// Starts what keeps it fresh, where that does not run from before; it ends with `stop`, or with the last
@@ -313,12 +317,14 @@ fn gateway(
     config: &Config,
     steps: Steps,
     upstreams: Arc<Upstreams>,
+    names: KnownNames,
     lasting: &Lasting,
-) -> Result<Gateway, StartError> {
+) -> Gateway {
     let public_url = config.public_url.as_url();
     let (clock, entropy) = (&lasting.ambient.clock, &lasting.ambient.entropy);
     let (store, keyring) = (&lasting.store, &lasting.keyring);
-    let links = Arc::new(link_tokens(config, &steps.services, keyring, public_url, entropy)?);
+    let links = LinkTokens::new(Arc::clone(keyring), public_url, names, Arc::clone(entropy));
+    let links = Arc::new(links);
     let ids = Arc::new(CardIds::new(Arc::clone(keyring), public_url, Arc::clone(entropy)));
     let entry = Arc::new(Entry::new(
         steps.auth,
@@ -379,7 +385,7 @@ fn gateway(
         ),
         jwks: JwksPath::new(Arc::clone(keyring)),
     };
-    Ok(Gateway {
+    Gateway {
         router: Router::new(public_url),
         trusted: config.trusted_proxies.clone(),
         certificate_required: config.listener.client_certificates == ClientCertificates::Required,
@@ -391,25 +397,23 @@ fn gateway(
         traces: lasting.traces.clone(),
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
-    })
+    }
 }
 
-/// Seals links, and opens them.
+/// What links may leave out. Those of a service that was named before are still read.
 ///
 /// # Errors
 /// [`StartError`] where two names look the same in a token.
-pub(crate) fn link_tokens(
+pub(crate) fn known_names(
     config: &Config,
     services: &Services,
-    keyring: &Arc<LiveKeyring>,
-    public_url: &Url,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<LinkTokens, StartError> {
+    former: &HashSet<ServiceId>,
+) -> Result<KnownNames, StartError> {
     let clients: Vec<ClientId> =
         config.client.iter().map(|client| client.auth.id.clone()).collect();
     let ids: Vec<ServiceId> = services.ids().cloned().collect();
     let names = KnownNames::new(clients, ids).map_err(|e| {
         inside(Problem::error(Code::BadValue, KeyPath::of("client"), e.to_string()))
     })?;
-    Ok(LinkTokens::new(Arc::clone(keyring), public_url, names, Arc::clone(entropy)))
+    Ok(names.with_former(former.iter().cloned()))
 }

@@ -31,7 +31,7 @@ use crate::app::ambient::{inside, outside};
 use crate::app::bypass::bypass_check;
 use crate::app::generation::Steps;
 use crate::app::lasting::{Lasting, Metrics};
-use crate::app::reload::{Reached, Reloads, prints};
+use crate::app::reload::{Reached, Reloads};
 use crate::app::state::{
     key_file_watch, live_keyring, open_redis, open_store, replicas, tell_of_key_file,
 };
@@ -276,7 +276,6 @@ impl App {
         tasks.spawn(store_watch.run(self.arrivals, stop.clone()));
 
         if let Some(source) = source {
-            let seen = prints(source.file.clone(), first.config());
             let reached = Reached {
                 live: live.clone(),
                 lasting: Arc::clone(&lasting),
@@ -286,7 +285,7 @@ impl App {
                 tasks: tasks.clone(),
                 stop: stop.clone(),
             };
-            tasks.spawn(Reloads::new(source, reached, seen).run());
+            tasks.spawn(Reloads::new(source, reached).run());
             supervisor::ready();
         }
         drop(first);

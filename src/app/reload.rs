@@ -42,6 +42,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 pub struct Source {
     /// The configuration file.
     pub file: PathBuf,
+    /// What it and the files that it names held before the configuration at work was made of them.
+    pub seen: Prints,
     /// Each asks for a reload, whether anything has changed or not.
     pub asked: mpsc::Receiver<()>,
     /// Has the log say what `[log]` says now.
@@ -148,8 +150,9 @@ struct Refused {
 }
 
 impl Reloads {
-    /// `seen` is what the files held before the generation at work was made of them.
-    pub(crate) const fn new(source: Source, reached: Reached, seen: Prints) -> Self {
+    /// Follows `source` from what was seen of it.
+    pub(crate) fn new(source: Source, reached: Reached) -> Self {
+        let seen = source.seen.clone();
         Self { source, reached, seen, refused: None }
     }
 
@@ -336,11 +339,6 @@ impl Making {
             .map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
         Ok(Next { generation, manner })
     }
-}
-
-/// What the files of a configuration hold, as they are before it is made of them.
-pub(crate) fn prints(file: PathBuf, config: &Config) -> Prints {
-    Prints::of([file]).or(Prints::of(named(config)))
 }
 
 /// Why something was not done on a thread of its own.

@@ -25,6 +25,7 @@ use crate::cli::exit::{
 use crate::config::Config;
 use crate::config::log::{Level, Log, LogFormat};
 use crate::demo;
+use crate::files::{Prints, named};
 use crate::problem::Problems;
 
 /// A security gateway in front of CDS Hooks services.
@@ -99,10 +100,13 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(path: &std::path::Path) -> ExitCode {
+    // Each file is looked at before it is read: what is written meanwhile is found to be new.
+    let own = Prints::of([path.to_owned()]);
     let config = match load(path) {
         Ok(config) => config,
         Err(code) => return code,
     };
+    let seen = own.or(Prints::of(named(&config)));
     let log = install_log(&config.log);
     let sockets = match Sockets::handed_over() {
         Ok(sockets) => sockets,
@@ -119,8 +123,8 @@ fn serve(path: &std::path::Path) -> ExitCode {
     }
     with_runtime(async {
         // Before anything takes its time: a hangup that nobody awaits ends the process.
-        let asked = match on_hangup() {
-            Ok(asked) => asked,
+        let (asked, shutdown) = match on_hangup().and_then(|asked| Ok((asked, on_signal()?))) {
+            Ok(signals) => signals,
             Err(error) => {
                 complain(format_args!("signals cannot be handled: {error}"));
                 return ExitCode::from(EX_SOFTWARE);
@@ -137,14 +141,7 @@ fn serve(path: &std::path::Path) -> ExitCode {
                 });
             }
         };
-        let shutdown = match on_signal() {
-            Ok(shutdown) => shutdown,
-            Err(error) => {
-                complain(format_args!("signals cannot be handled: {error}"));
-                return ExitCode::from(EX_SOFTWARE);
-            }
-        };
-        let source = Source { file: path.to_owned(), asked, log };
+        let source = Source { file: path.to_owned(), seen, asked, log };
         let _drained = app.serve_from(source, shutdown).await;
         ExitCode::SUCCESS
     })

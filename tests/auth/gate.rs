@@ -87,6 +87,13 @@ impl Gate {
         Self { auth, clock, registry, stop }
     }
 
+    /// Other clients in the place of those before.
+    pub(crate) fn reload(&mut self, clients: Vec<ClientSettings>, keys: &KeySettings) {
+        let next = self.auth.renewed(clients, keys, &PUBLIC.parse().unwrap(), None);
+        self.auth = Arc::new(next.unwrap_or_else(|e| panic!("{e}")));
+        self.auth.start(&TaskTracker::new(), self.stop.clone());
+    }
+
     /// A call of the service `greet` with `token`.
     pub(crate) async fn call(&self, token: &str) -> Result<Verified, AuthError> {
         let greet = ServiceId::new("greet").unwrap();

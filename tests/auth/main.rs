@@ -19,5 +19,6 @@ mod interop;
 mod kids;
 mod outage;
 mod refusing_servers;
+mod reload;
 mod settings;
 mod spec_example;

@@ -47,6 +47,14 @@ impl Home {
         home
     }
 
+    /// Another certificate and key in the files' place. Gives the certificate from before.
+    pub(crate) fn renew_certificate(&mut self) -> Vec<u8> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        self.write("tls.crt", &made.cert.pem());
+        self.write("tls.key", &made.signing_key.serialize_pem());
+        std::mem::replace(&mut self.certificate, made.cert.der().to_vec())
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -105,6 +113,10 @@ response_timeout = "60s"
         format!("{}/cds-services/greeting", self.url())
     }
 
+    pub(crate) fn discovery(&self) -> String {
+        format!("{}/cds-services", self.url())
+    }
+
     pub(crate) fn token(&self, audience: &str) -> String {
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -116,8 +128,13 @@ response_timeout = "60s"
 
     /// Trusts the certificate, keeps connections, follows no redirect.
     pub(crate) fn http(&self) -> reqwest::ClientBuilder {
+        self.http_that_trusts(&self.certificate)
+    }
+
+    /// The same, and trusts this certificate.
+    pub(crate) fn http_that_trusts(&self, certificate: &[u8]) -> reqwest::ClientBuilder {
         reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_der(&self.certificate).unwrap()])
+            .tls_certs_only([reqwest::Certificate::from_der(certificate).unwrap()])
             .redirect(reqwest::redirect::Policy::none())
     }
 
@@ -191,11 +208,12 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(config: &Path) -> Self {
-        let mut child = hookgate(&["serve", "--config", config.to_str().unwrap()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(hookgate(&["serve", "--config", config.to_str().unwrap()]))
+    }
+
+    /// Runs a command that becomes the program.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (lines, complaint) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<String>>::default());
         let (out, into) = (BufReader::new(child.stdout.take().unwrap()), Arc::clone(&lines));
         let (mut trouble, told) = (child.stderr.take().unwrap(), Arc::clone(&complaint));

@@ -18,8 +18,11 @@ mod home;
 mod keys;
 #[path = "../shared/port.rs"]
 mod port;
+mod reload;
+mod reload_under_load;
 mod serve;
 #[expect(dead_code, reason = "the tests of the connection need more of it")]
 #[path = "../redis/server.rs"]
 mod server;
+mod sockets;
 mod state;

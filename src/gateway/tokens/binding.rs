@@ -30,6 +30,7 @@ pub(crate) type Tag = [u8; 4];
 pub struct KnownNames {
     clients: HashMap<Tag, ClientId>,
     services: HashMap<Tag, ServiceId>,
+    former: HashMap<Tag, ServiceId>,
 }
 
 /// Two configured names would be mistaken for each other: one in four thousand million pairs.
@@ -49,7 +50,16 @@ impl KnownNames {
         Ok(Self {
             clients: by_tag(clients, ClientId::as_str)?,
             services: by_tag(services, ServiceId::as_str)?,
+            former: HashMap::new(),
         })
+    }
+
+    /// Reads these names, too, and writes none of them: services that were configured by name before, and may
+    /// be served under no name now. Whether they are is not for a token to say.
+    #[must_use]
+    pub fn with_former(mut self, services: impl IntoIterator<Item = ServiceId>) -> Self {
+        self.former.extend(services.into_iter().map(|service| (tag_of(service.as_str()), service)));
+        self
     }
 
     pub(crate) fn client_tag(&self, client: &ClientId) -> Option<Tag> {
@@ -67,7 +77,7 @@ impl KnownNames {
     }
 
     pub(crate) fn service(&self, tag: Tag) -> Option<&ServiceId> {
-        self.services.get(&tag)
+        self.services.get(&tag).or_else(|| self.former.get(&tag))
     }
 }
 
@@ -119,6 +129,17 @@ mod tests {
                 seen.insert(tag_of(&name), name.clone()).map(|first| (first, name))
             })
             .unwrap()
+    }
+
+    #[test]
+    fn a_former_service_is_read_and_not_written() {
+        let service = ServiceId::new("greeting").unwrap();
+        let names = KnownNames::new([], [service.clone()]).unwrap();
+        let tag = names.service_tag(&service).unwrap();
+        let without = KnownNames::new([], []).unwrap();
+        assert_eq!(without.service(tag), None);
+        let later = without.with_former([service.clone()]);
+        assert_eq!((later.service(tag), later.service_tag(&service)), (Some(&service), None));
     }
 
     #[test]

@@ -272,3 +272,38 @@ async fn what_was_taken_here_at_the_edge_of_the_room_is_used() {
     assert_eq!(replica.spend(&two).await, Ok(Use::First));
     assert_eq!(share.lack(&one).await, again(2, 2));
 }
+
+#[tokio::test]
+async fn a_client_that_begins_to_go_on_alone_takes_no_token_from_before() {
+    let replica = Replica::with_room_for(10);
+    let (local, entropy) = (&replica.local, SeededEntropy::new(2));
+    local.serve(HashSet::from([other()]), &entropy).unwrap();
+    assert!(!local.is_for(&ehr()) && local.is_for(&other()));
+    local.serve(HashSet::from([other()]), &entropy).unwrap();
+    let before = replica.token(1, 1);
+    let said = local.confirm(&ehr(), &before, Use::First).await.unwrap();
+    assert_eq!(said, Use::First, "the store alone knows it");
+    replica.clock.advance(Duration::from_secs(1));
+    local.serve(HashSet::from([ehr(), other()]), &entropy).unwrap();
+    let again = Token { nonce: Nonce([2; 16]), ..before };
+    assert_eq!(replica.spend(&again).await, Err(down().to_string()));
+    assert_eq!(replica.spend(&replica.token(2, 1)).await, Ok(Use::First));
+}
+
+#[tokio::test]
+async fn what_the_store_has_missed_counts_though_its_client_does_not_go_on_alone_any_more() {
+    let replica = Replica::with_room_for(10);
+    let (local, entropy) = (&replica.local, SeededEntropy::new(2));
+    assert_eq!(replica.spend(&replica.token(1, 1)).await, Ok(Use::First));
+    for _ in 0..3 {
+        local.serve(HashSet::from([other()]), &entropy).unwrap();
+        let refused = replica.spend(&replica.token(2, 1)).await;
+        assert_eq!(refused, Err(down().to_string()));
+        // The store is back, and has not been told yet.
+        let back = local.confirm(&ehr(), &replica.token(1, 2), Use::First).await.unwrap();
+        assert_eq!(back, again(1, 1));
+    }
+    local.hand_over(&replica.store).await;
+    local.serve(HashSet::from([other()]), &entropy).unwrap();
+    assert!(local.kept(&ehr()).is_none(), "it takes no room any more");
+}
