@@ -227,7 +227,8 @@ async fn the_tasks_end_when_they_are_told_to() {
     let clients = vec![settings(&healthy), more];
     let (auth, _) = build(clients, KeySettings::default(), None, &clock);
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    auth.unwrap().start(&tasks, stop.clone());
+    let auth = auth.unwrap();
+    auth.start(&tasks, stop.clone());
     assert_eq!(tasks.len(), 2);
     while hanging.requests() + healthy.requests() < 2 {
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -65,12 +65,10 @@ async fn the_keys_of_a_client_that_is_gone_are_asked_for_no_more() {
     let metrics = gate.metrics();
     assert!(metrics.contains("hookgate_jwks_keys_held{client=\"kept\"} 1"), "{metrics}");
     assert!(!metrics.contains("hookgate_jwks_keys_held{client=\"ehr\"}"), "{metrics}");
-    for refreshes in 2..6 {
+    // Time goes on until it is seen to: an attempt may fail on a busy machine.
+    while kept.requests() < 5 {
         clock.advance(Duration::from_secs(24 * 3600));
-        while kept.requests() < refreshes {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        gate.until("kept", |s| s.next_refresh.is_some_and(|due| !due.is_zero())).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(gone.requests(), 1);
 }
