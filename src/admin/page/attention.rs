@@ -87,21 +87,18 @@ fn points(status: &Status) -> Vec<Point> {
         points.push(warn("The store is nearly full: then it refuses.".to_owned(), "store"));
     }
     for certificate in &status.certificates {
+        let whose = format!("The certificate shown to {}", certificate.shown_to);
         match certificate.days_left {
-            Some(0) => points.push(bad(
-                format!("The certificate in {} has ended, or ends today.", certificate.file),
-                "certificates",
-            )),
+            Some(0) => {
+                points.push(bad(format!("{whose} has ended, or ends today."), "certificates"))
+            }
             Some(days) if days < CERTIFICATE_SOON => {
-                points.push(warn(
-                    format!("The certificate in {} ends in {days} days.", certificate.file),
-                    "certificates",
-                ));
+                points.push(warn(format!("{whose} ends in {days} days."), "certificates"));
             }
             Some(_) | None => {}
         }
         if let Some(trouble) = &certificate.trouble {
-            points.push(warn(format!("{}: {trouble}.", certificate.file), "certificates"));
+            points.push(warn(format!("{whose}: {trouble}."), "certificates"));
         }
     }
     points

@@ -237,7 +237,7 @@ fn what_is_wrong_stands_at_the_top() {
         "A changed configuration is refused: client.issuer: &lt;is&gt; missing",
         "The keys of cerner-test could not be read (timeout); those in use are 7 min old.",
         "The store is nearly full",
-        "The certificate in /etc/hookgate/tls.crt ends in 12 days.",
+        "The certificate shown to EHRs and browsers ends in 12 days.",
         "legacy: 10.0.0.8:8080 is left alone (unreachable).",
     ] {
         assert!(top.contains(expected), "{expected}\n{top}");
