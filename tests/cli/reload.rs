@@ -211,7 +211,7 @@ async fn what_cannot_be_taken_up_is_refused_as_a_whole_and_told() {
     }
     // Good by itself; but what can change does not change either.
     let restart = good
-        .replace("address = \"127.0.0.1:0\"", "address = \"127.0.0.1:1\"")
+        .replace("[health]\naddress = \"127.0.0.1:0\"", "[health]\naddress = \"127.0.0.1:1\"")
         .replace("/state\"", "/elsewhere\"")
         .replace("mode = \"off\"", "mode = \"observe\"");
     let problems = refuses(&home, &running, &restart).await;
