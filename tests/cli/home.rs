@@ -12,6 +12,7 @@ use hookgate::demo::ehr::SigningKey;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::leaks::credentials_in;
 use crate::port::free_port;
 
 const ISSUER: &str = "https://ehr.example.org/fhir";
@@ -292,10 +293,16 @@ impl Running {
     }
 }
 
+/// Nobody has to ask for it: whatever a program says is searched for what looks like a credential.
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !std::thread::panicking() {
+            let said = self.lines.lock().unwrap().join("\n");
+            let leaks = credentials_in(&format!("{said}\n{}", self.complaint.lock().unwrap()));
+            assert!(leaks.is_empty(), "told and secret: {leaks:?}");
+        }
     }
 }
 

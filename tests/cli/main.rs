@@ -16,6 +16,8 @@ mod explain;
 mod healthcheck;
 mod home;
 mod keys;
+#[path = "../shared/leaks.rs"]
+mod leaks;
 #[path = "../shared/port.rs"]
 mod port;
 mod reload;

@@ -29,6 +29,7 @@ mod trouble;
 mod alone;
 mod room;
 mod secrets;
+mod signals;
 mod rotation;
 mod admin;
 #[path = "../shared/port.rs"]

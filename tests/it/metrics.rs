@@ -2,15 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use hookgate::demo::ehr::SigningKey;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Extra, KID, Scene, hook_body};
 
 /// A gateway that has met everything that it counts.
 async fn after_some_of_everything() -> Scene {
     let client = "replay = \"observe\"\nwhen_store_down = \"local\"".to_owned();
-    let scene = Scene::new(&Extra { client, ..Extra::default() }).await;
+    let mut scene = Scene::new(&Extra { client, ..Extra::default() }).await;
+    scene.stop().await;
+    ask_for_certificates(&mut scene);
+    scene.start().await;
     scene.cards().await;
     let url = scene.endpoint();
     let token = scene.token(&url);
@@ -23,7 +33,60 @@ async fn after_some_of_everything() -> Scene {
     assert_eq!(scene.post_with(&url, &unknown, hook_body()).await.status(), 401);
     let answer = scene.raw("GET / HTTP/1.1\nHost: x\n\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    // No TLS at all.
+    let (_, port) = scene.public_url.rsplit_once(':').unwrap();
+    let mut stranger = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let _ = stranger.read_to_end(&mut Vec::new()).await;
+    for counted in [
+        "hookgate_handshakes_failed_total",
+        "hookgate_traces_spans_total",
+        "hookgate_audit_events_total",
+    ] {
+        until_counted(&scene, counted).await;
+    }
     scene
+}
+
+/// From the next start on EHRs may show certificates, of an authority that takes some back.
+fn ask_for_certificates(scene: &mut Scene) {
+    let (mut params, key) =
+        (CertificateParams::new(Vec::new()).unwrap(), KeyPair::generate().unwrap());
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let certificate = params.self_signed(&key).unwrap();
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2026, 1, 1),
+        next_update: date_time_ymd(2027, 1, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&Issuer::new(params, key)).unwrap();
+    let (ca, crl) = (scene.directory().join("ca.pem"), scene.directory().join("ca.crl"));
+    std::fs::write(&ca, certificate.pem()).unwrap();
+    std::fs::write(&crl, list.pem().unwrap()).unwrap();
+    let asks = format!(
+        "[listener]\nclient_certificates = \"optional\"\nclient_ca_file = \"{}\"\n\
+         client_crl_files = [\"{}\"]",
+        ca.display(),
+        crl.display()
+    );
+    scene.reconfigure("[listener]", &asks);
+}
+
+/// What tasks beside the calls count, they count later.
+async fn until_counted(scene: &Scene, family: &str) {
+    let series = format!("{family}{{");
+    for _ in 0..1000 {
+        if scene.metrics().await.contains(&series) {
+            return;
+        }
+        scene.advance(Duration::from_secs(6));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{family} counts nothing");
 }
 
 /// Name and type of every family, as scraped.

@@ -128,6 +128,10 @@ impl Drop for Gateway {
             let _ = life.process.wait();
             sweep(life.process.id());
         }
+        if !std::thread::panicking() {
+            let leaked = self.told.leaked();
+            assert!(leaked.is_empty(), "told and secret: {leaked:?}");
+        }
     }
 }
 

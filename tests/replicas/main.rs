@@ -21,6 +21,8 @@ mod entries;
 mod fleet;
 mod gateway;
 mod judgement;
+#[path = "../shared/leaks.rs"]
+mod leaks;
 mod ledger;
 mod legacy;
 mod links;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::leaks::credentials_in;
+
 /// Lines of a log that are kept.
 const LINES: usize = 20_000;
 /// How long kills and notes are kept: longer than any case lives.
@@ -24,10 +26,12 @@ pub(crate) struct Told {
     not_noted: Mutex<VecDeque<Instant>>,
     not_noted_yet: Mutex<VecDeque<Instant>>,
     serving: Mutex<bool>,
+    leaked: Mutex<Vec<String>>,
 }
 
 impl Told {
     pub(crate) fn line(&self, line: String) {
+        self.leaked.lock().unwrap().extend(credentials_in(&line));
         if line.contains("\"message\":\"serving\"") {
             *self.serving.lock().unwrap() = true;
         }
@@ -42,6 +46,11 @@ impl Told {
             lines.pop_front();
         }
         lines.push_back(line);
+    }
+
+    /// What it said and looks like a credential.
+    pub(crate) fn leaked(&self) -> Vec<String> {
+        self.leaked.lock().unwrap().clone()
     }
 
     /// Before each start.

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
-use crate::harness::{Scene, hook_body};
+use crate::harness::{Scene, hook_body, keep_cookie};
 
 /// Rates that no test reaches by accident.
 pub(crate) const NO_LIMITS: &str = "[limits]\nmode = \"off\"\n";
@@ -68,7 +68,9 @@ pub(crate) fn location(response: &Response) -> Option<&str> {
 /// The cookie that an answer sets, as a browser sends it back.
 pub(crate) fn cookie(response: &Response) -> String {
     let set = response.headers()["set-cookie"].to_str().unwrap();
-    set.split(';').next().unwrap().to_owned()
+    let cookie = set.split(';').next().unwrap().to_owned();
+    keep_cookie(&cookie);
+    cookie
 }
 
 /// Asserts that the link opened, and gives the cookie.

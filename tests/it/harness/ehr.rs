@@ -39,7 +39,9 @@ impl Ehr {
     pub(crate) fn token(&self, scene: &Scene, audience: &str) -> String {
         let mut claims = scene.claims(audience);
         claims["iss"] = self.issuer().into();
-        self.key.sign(&claims, None).unwrap()
+        let token = self.key.sign(&claims, None).unwrap();
+        scene.secrets().add_token(&token);
+        token
     }
 }
 
@@ -53,7 +55,9 @@ impl Scene {
     pub(crate) fn token_with(&self, audience: &str, change: impl FnOnce(&mut Value)) -> String {
         let mut claims = self.claims(audience);
         change(&mut claims);
-        self.key.sign(&claims, None).unwrap()
+        let token = self.key.sign(&claims, None).unwrap();
+        self.secrets().add_token(&token);
+        token
     }
 
     /// The value of a sample at `/metrics`, written as Prometheus does; 0 where it is not there.

@@ -34,6 +34,11 @@ pub(crate) fn all_lines() -> String {
     String::from_utf8(LINES.lock().unwrap().clone()).unwrap()
 }
 
+/// What was logged after the first `from` bytes, of all scenes.
+pub(crate) fn logged_from(from: usize) -> String {
+    String::from_utf8(LINES.lock().unwrap()[from..].to_vec()).unwrap()
+}
+
 /// The lines about one request.
 pub(crate) fn lines_of(request: &str) -> Vec<Value> {
     let lines: Vec<Value> = all_lines()

@@ -7,17 +7,24 @@ mod log;
 mod recorded;
 mod refused;
 mod reports;
+#[path = "../../shared/leaks.rs"]
+mod leaks;
+mod signals;
 mod trouble;
 mod wire;
 
 pub(crate) use browser::*;
 pub(crate) use ehr::Ehr;
+pub(crate) use leaks::credentials_in;
 pub(crate) use line::Line;
 pub(crate) use log::{all_lines, capture, lines_of, request_id};
 pub(crate) use recorded::{published_request, published_response, replayed};
 pub(crate) use refused::{Refused, logged_once, outcome, page, problem, refused};
 pub(crate) use reports::{Ids, refused_as, status};
+pub(crate) use signals::{Secrets, exported, keep_cookie};
 pub(crate) use trouble::{Trouble, TroubledStore};
+
+use signals::{Signals, runtime, scrape, signals};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -33,9 +40,10 @@ use hookgate::demo::ehr::SigningKey;
 use hookgate::demo::server::{Server, json};
 use hookgate::entropy::SystemEntropy;
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +71,7 @@ pub(crate) struct Service {
     server: Server,
     script: Arc<Mutex<Box<Script>>>,
     arrivals: Arc<Mutex<Vec<Arrival>>>,
+    secrets: Secrets,
 }
 
 impl Service {
@@ -71,18 +80,25 @@ impl Service {
     ) -> Self {
         let script: Arc<Mutex<Box<Script>>> = Arc::new(Mutex::new(Box::new(script)));
         let arrivals = Arc::new(Mutex::new(Vec::new()));
-        let (play, log) = (Arc::clone(&script), Arc::clone(&arrivals));
+        let secrets = Secrets::default();
+        let (play, log, heard) = (Arc::clone(&script), Arc::clone(&arrivals), secrets.clone());
         let server = Server::start(move |request: Request<Bytes>| {
             let (parts, body) = request.into_parts();
             let target = parts.uri.to_string();
             let arrival = Arrival { method: parts.method, target, headers: parts.headers, body };
             let answer = (play.lock().unwrap())(&arrival);
+            heard.add_credential(&arrival.headers);
+            heard.add_body(&arrival.body);
             log.lock().unwrap().push(arrival);
-            async move { answer }
+            let heard = heard.clone();
+            async move {
+                heard.add_body(&answer.body().clone().collect().await.unwrap().to_bytes());
+                answer
+            }
         })
         .await
         .unwrap();
-        Self { server, script, arrivals }
+        Self { server, script, arrivals, secrets }
     }
 
     /// Answers differently from now on.
@@ -131,13 +147,23 @@ pub(crate) struct Scene {
     directory: Arc<TempDir>,
     running: Option<Running>,
     next: Arc<AtomicU64>,
+    signals: Signals,
 }
 
+/// A gateway at work, on threads of its own: it can be asked things while the test's own is held.
 struct Running {
     health: String,
     admin: String,
+    address: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
 }
 
 impl Scene {
@@ -154,7 +180,9 @@ impl Scene {
         write(directory.path(), "ehr.jwks", &key.jwks());
         let port = free_port();
         let public_url = format!("https://localhost:{port}{}", extra.path);
+        let told = signals(&extra.tables, &directory.path().join(AUDIT));
         let config = configuration(&public_url, port, directory.path(), &service.url(), extra);
+        let config = config.replacen("[state]\n", &format!("{told}[state]\n"), 1);
         let clock = match extra.redis {
             None => ManualClock::new(NOW),
             Some(_) => ManualClock::new(ahead_of_redis()),
@@ -164,7 +192,10 @@ impl Scene {
             store.gets(trouble);
             store
         });
+        capture();
+        let signals = Signals::new(service.secrets.clone());
         let mut scene = Self {
+            signals,
             clock,
             host: Ipv4Addr::LOCALHOST,
             troubled,
@@ -186,6 +217,7 @@ impl Scene {
     pub(crate) async fn replica(&self, last: u8, changes: &[(&str, &str)]) -> Self {
         let host = Ipv4Addr::new(127, 0, 0, last);
         let mut replica = Self {
+            signals: Signals::new(self.secrets().clone()),
             clock: self.clock.clone(),
             key: Arc::clone(&self.key),
             service: Arc::clone(&self.service),
@@ -218,26 +250,32 @@ impl Scene {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SystemEntropy::default()),
         };
-        let app = match &self.troubled {
-            Some(store) => App::bind_on(config, ambient, Arc::new(store.clone())).await,
-            None => App::bind(config, ambient).await,
-        };
+        let (runtime, store) = (runtime(), self.troubled.clone());
+        let app = runtime.spawn(async move {
+            match store {
+                Some(store) => App::bind_on(config, ambient, Arc::new(store)).await,
+                None => App::bind(config, ambient).await,
+            }
+        });
+        let app = app.await.unwrap();
         let app = app.unwrap_or_else(|e| panic!("{e}"));
-        let health = format!("http://{}", app.health_addr());
+        let address = app.health_addr();
+        let health = format!("http://{address}");
         let admin = format!("http://{}", app.admin_addr().unwrap());
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
-        let task = tokio::spawn(async move {
+        let task = runtime.spawn(async move {
             let _ = app.serve(shutdown).await;
         });
-        self.running = Some(Running { health, admin, stop, task });
+        let runtime = Some(runtime);
+        self.running = Some(Running { health, admin, address, stop, task, runtime });
     }
 
     /// Stops the gateway as SIGTERM does.
     pub(crate) async fn stop(&mut self) {
-        let running = self.running.take().unwrap();
+        let mut running = self.running.take().unwrap();
         running.stop.cancel();
-        running.task.await.unwrap();
+        (&mut running.task).await.unwrap();
     }
 
     /// Has other words in the configuration from the next start on.
@@ -301,7 +339,39 @@ impl Scene {
     }
 
     pub(crate) fn token(&self, audience: &str) -> String {
-        self.key.sign(&self.claims(audience), None).unwrap()
+        let token = self.key.sign(&self.claims(audience), None).unwrap();
+        self.secrets().add_token(&token);
+        token
+    }
+
+    /// What must not be told.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.signals.secrets
+    }
+
+    /// What was told and must not be, each as `signal: secret`. Traces are exported first.
+    pub(crate) fn leaks(&self) -> Vec<String> {
+        let metrics = self.running.as_ref().map_or_else(String::new, |running| {
+            self.clock.advance(Duration::from_secs(6));
+            let waiting = |text: &str| {
+                let value = |sample: &str| {
+                    let found = text.lines().find_map(|line| line.strip_prefix(sample));
+                    found.and_then(|value| value.trim().parse::<u64>().ok())
+                };
+                let asked = text.contains("hookgate_requests_total{");
+                asked && value("hookgate_traces_spans_total{outcome=\"exported\"}").is_none()
+            };
+            let mut metrics = scrape(running.address);
+            for _ in 0..20 {
+                if !waiting(&metrics) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+                metrics = scrape(running.address);
+            }
+            metrics
+        });
+        self.signals.leaks(self.directory.path(), &metrics)
     }
 
     /// A signed POST with this JSON body.
@@ -319,6 +389,9 @@ impl Scene {
         token: &str,
         body: impl Into<reqwest::Body>,
     ) -> reqwest::Response {
+        let body = body.into();
+        self.secrets().add_token(token);
+        self.secrets().add_body(body.as_bytes().unwrap_or_default());
         self.http()
             .post(url)
             .bearer_auth(token)
@@ -342,6 +415,19 @@ impl Scene {
     }
 }
 
+/// Nobody has to ask for it: whoever plays a scene has everything searched that was told in it.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let leaks = self.leaks();
+            assert!(leaks.is_empty(), "told and secret: {leaks:#?}");
+        }
+    }
+}
+
+/// The audit of the first gateway of a scene.
+pub(crate) const AUDIT: &str = "audit.ndjson";
+
 /// The hookInstance of [`hook_body`].
 pub(crate) const HOOK_INSTANCE: &str = "9dc2d645-66ea-41ae-a931-660c96b23cca";
 
@@ -352,7 +438,7 @@ pub(crate) fn hook_body() -> String {
 pub(crate) fn hook_body_of(hook_instance: &str) -> String {
     serde_json::json!({
         "hook": "patient-view", "hookInstance": hook_instance,
-        "context": {"userId": "Practitioner/1", "patientId": "p1"},
+        "context": {"userId": "Practitioner/of-the-tests", "patientId": "patient-of-the-tests"},
     })
     .to_string()
 }
