@@ -12,6 +12,8 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::problem::{KeyPath, Segment};
+
 /// What was found in one file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Print {
@@ -91,39 +93,45 @@ fn digest(file: &Path) -> io::Result<[u8; 32]> {
     <[u8; 32]>::try_from(context.finish().as_ref()).map_err(io::Error::other)
 }
 
-/// The files that `settings` name: by house rule each key that names one ends in `_file`, or in `_files`
-/// for a list.
+/// The files that `settings` name, each once.
 pub fn named(settings: &impl Serialize) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
+    named_by(settings).into_iter().map(|(_, file)| file).collect()
+}
+
+/// The files that `settings` name, each with its key: by house rule a key that names one ends in `_file`, or
+/// in `_files` for a list.
+pub fn named_by(settings: &impl Serialize) -> Vec<(KeyPath, PathBuf)> {
+    let mut found = Vec::new();
     // What is no UTF-8 cannot have come out of TOML.
     if let Ok(value) = serde_json::to_value(settings) {
-        collect(&value, &mut found);
+        collect(&value, &KeyPath::default(), &mut found);
     }
     found
 }
 
-fn collect(value: &Value, found: &mut BTreeSet<PathBuf>) {
+fn collect(value: &Value, path: &KeyPath, found: &mut Vec<(KeyPath, PathBuf)>) {
     match value {
         Value::Object(members) => {
             for (key, value) in members {
-                match value {
-                    Value::String(file) if key.ends_with("_file") => {
-                        found.insert(PathBuf::from(file));
-                    }
-                    Value::Array(files) if key.ends_with("_files") => {
-                        found.extend(files.iter().filter_map(Value::as_str).map(PathBuf::from));
-                    }
-                    Value::Null
-                    | Value::Bool(_)
-                    | Value::Number(_)
-                    | Value::String(_)
-                    | Value::Array(_)
-                    | Value::Object(_) => collect(value, found),
-                }
+                collect(value, &path.clone().key(key), found);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(item, &path.clone().index(index), found);
+            }
+        }
+        Value::String(file) => {
+            let last = if path.0.last().is_some_and(|last| matches!(last, Segment::Key(_))) {
+                "_file"
+            } else {
+                "_files"
+            };
+            if path.name().ends_with(last) {
+                found.push((path.clone(), PathBuf::from(file)));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

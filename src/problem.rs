@@ -143,6 +143,15 @@ impl KeyPath {
         self
     }
 
+    /// The last key in it: `address` of `listener.address`.
+    pub fn name(&self) -> &str {
+        let keys = self.0.iter().rev().find_map(|segment| match segment {
+            Segment::Key(key) => Some(key.as_str()),
+            Segment::Index(_) | Segment::Entry(_) => None,
+        });
+        keys.unwrap_or_default()
+    }
+
     /// Whether `other` is this key or stands below it.
     pub fn holds(&self, other: &Self) -> bool {
         other.0.starts_with(&self.0)

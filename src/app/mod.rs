@@ -6,6 +6,7 @@ mod supervisor;
 mod state;
 mod lasting;
 mod generation;
+mod check;
 mod live;
 mod restart;
 mod watching;
@@ -88,7 +89,7 @@ impl App {
     /// Says what is wrong with a configuration beyond its form: files, keys, certificates, URLs. Reads
     /// files and makes none.
     pub fn check(config: &Config, ambient: &Ambient) -> Vec<Problem> {
-        Generation::check(config, ambient)
+        check::problems(config, ambient)
     }
 
     /// Makes every step and binds every listener, so that nothing that can be known to be wrong is found

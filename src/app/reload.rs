@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::app::check;
 use crate::app::generation::Generation;
 use crate::app::lasting::Lasting;
 use crate::app::live::{Cause, Live};
@@ -29,6 +30,7 @@ use crate::audit::{Event, What};
 use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::config::log::Log;
+use crate::config::report::Report;
 use crate::doors::{Manners, Next as NextManner};
 use crate::entropy::NoEntropy;
 use crate::files::{Prints, named};
@@ -312,23 +314,25 @@ impl Making {
     /// to be new.
     fn make(self) -> (Prints, Result<Next, Vec<String>>) {
         let own = Prints::of([self.file.clone()]);
-        match Config::load(&self.file) {
-            Ok(config) => {
-                let seen = own.or(Prints::of(named(&config)));
-                (seen, self.next(config))
-            }
-            Err(error) => {
-                let seen = own.or(Prints::of(named(self.before.config().as_ref())));
-                (seen, Err(error.to_string().lines().map(str::to_owned).collect()))
-            }
+        let before = || Prints::of(named(self.before.config().as_ref()));
+        let mut examined = match Config::examine(&self.file) {
+            Ok(examined) => examined,
+            Err(report) => return (own.or(before()), Err(errors(&report))),
+        };
+        let files = examined.config().map_or_else(before, |config| Prints::of(named(config)));
+        let seen = own.or(files);
+        let ambient = &self.lasting.ambient;
+        let found = examined.config().map(|config| check::problems(config, ambient));
+        examined.note(found.unwrap_or_default());
+        let (config, report) = examined.conclude();
+        match config {
+            Some(config) => (seen, self.next(config)),
+            None => (seen, Err(errors(&report))),
         }
     }
 
     fn next(self, config: Config) -> Result<Next, Vec<String>> {
-        let mut problems = needs_restart(self.before.config(), &config);
-        let found = Generation::check(&config, &self.lasting.ambient);
-        problems
-            .extend(found.iter().filter(|p| p.severity == Severity::Error).map(Problem::to_string));
+        let problems = needs_restart(self.before.config(), &config);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -339,6 +343,15 @@ impl Making {
             .map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
         Ok(Next { generation, manner })
     }
+}
+
+/// What keeps a configuration from being used, a line each.
+fn errors(report: &Report) -> Vec<String> {
+    let problems = report.problems().iter();
+    problems
+        .filter(|each| each.problem.severity == Severity::Error)
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Why something was not done on a thread of its own.

@@ -26,7 +26,7 @@ pub(crate) fn complain(what: impl std::fmt::Display) {
 /// The configuration at `path`; where there is none that is good, that is said.
 pub(crate) fn load(path: &Path) -> Result<Config, ExitCode> {
     Config::load(path).map_err(|error: ConfigError| {
-        complain(format_args!("{}:\n{error}", path.display()));
+        let _ = writeln!(io::stderr(), "{}", error.0.shown());
         ExitCode::from(EX_CONFIG)
     })
 }

@@ -1,6 +1,7 @@
 //! The program's commands.
 
 mod exit;
+mod check;
 mod drain;
 mod explain;
 mod healthcheck;
@@ -19,14 +20,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, reload};
 
 use crate::app::{Ambient, App, Sockets, Source};
-use crate::cli::exit::{
-    DEFAULT_CONFIG, EX_CONFIG, EX_SOFTWARE, EX_USAGE, complain, load, with_runtime,
-};
+use crate::cli::check::{examine, tell};
+use crate::cli::exit::{DEFAULT_CONFIG, EX_CONFIG, EX_SOFTWARE, EX_USAGE, complain, with_runtime};
 use crate::config::Config;
 use crate::config::log::{Level, Log, LogFormat};
 use crate::demo;
 use crate::files::{Prints, named};
-use crate::problem::Problems;
 
 /// A security gateway in front of CDS Hooks services.
 #[derive(Debug, Parser)]
@@ -45,11 +44,7 @@ enum Command {
         config: PathBuf,
     },
     /// Say what is wrong with a configuration, or nothing. Binds no port and writes no file.
-    Check {
-        /// The configuration file.
-        #[arg(long, short, default_value = DEFAULT_CONFIG)]
-        config: PathBuf,
-    },
+    Check(check::Arguments),
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
     /// Tell a serving hookgate to finish what was accepted and exit, as SIGTERM does: for a preStop hook.
@@ -86,7 +81,7 @@ pub fn main() -> ExitCode {
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     match cli.command {
         Command::Serve { config } => serve(&config),
-        Command::Check { config } => check(&config),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Schema => {
             let _ = writeln!(io::stdout(), "{:#}", Config::schema());
             ExitCode::SUCCESS
@@ -102,12 +97,18 @@ pub fn main() -> ExitCode {
 fn serve(path: &std::path::Path) -> ExitCode {
     // Each file is looked at before it is read: what is written meanwhile is found to be new.
     let own = Prints::of([path.to_owned()]);
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(code) => return code,
+    // What a person can mend in the file is told in one go, before anything outside is touched.
+    let (config, report) = examine(path);
+    let Some(config) = config else {
+        tell(&report);
+        return ExitCode::from(EX_CONFIG);
     };
     let seen = own.or(Prints::of(named(&config)));
     let log = install_log(&config.log);
+    for warning in report.problems() {
+        let problem = &warning.problem;
+        tracing::warn!(code = problem.code.word(), path = %problem.path, "configuration: {warning}");
+    }
     let sockets = match Sockets::handed_over() {
         Ok(sockets) => sockets,
         Err(error) => {
@@ -115,12 +116,6 @@ fn serve(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(EX_SOFTWARE);
         }
     };
-    // What a person can mend in the file is told in one go, before anything outside is touched.
-    let problems = App::check(&config, &Ambient::system());
-    if !problems.is_empty() {
-        complain(format_args!("{}:\n{}", path.display(), Problems(problems)));
-        return ExitCode::from(EX_CONFIG);
-    }
     with_runtime(async {
         // Before anything takes its time: a hangup that nobody awaits ends the process.
         let (asked, shutdown) = match on_hangup().and_then(|asked| Ok((asked, on_signal()?))) {
@@ -145,20 +140,6 @@ fn serve(path: &std::path::Path) -> ExitCode {
         let _drained = app.serve_from(source, shutdown).await;
         ExitCode::SUCCESS
     })
-}
-
-fn check(path: &std::path::Path) -> ExitCode {
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let problems = App::check(&config, &Ambient::system());
-    if problems.is_empty() {
-        let _ = writeln!(io::stdout(), "{}: good", path.display());
-        return ExitCode::SUCCESS;
-    }
-    complain(format_args!("{}:\n{}", path.display(), Problems(problems)));
-    ExitCode::from(EX_CONFIG)
 }
 
 fn run_demo(once: bool, port: u16) -> ExitCode {

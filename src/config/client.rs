@@ -1,12 +1,12 @@
 //! `[[client]]`: one EHR. Its keys belong to several steps; here they are handed to each.
 
-use figment::error::Kind;
 use figment::value::{Dict, Value};
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::sentence;
+use crate::config::sentence::Finding;
 use crate::gateway::auth;
 use crate::gateway::inspect::policy;
 use crate::gateway::limit;
@@ -40,15 +40,14 @@ const LIMIT: &str = "limit";
 impl<'de> Deserialize<'de> for Client {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut all = Dict::deserialize(deserializer)?;
-        let limit = all.remove(LIMIT).map(|limit| read(limit, "limit.", "")).transpose();
+        let limit = all.remove(LIMIT).map(|limit| read(limit, Some(LIMIT))).transpose();
         let mut dealt = |keys: &[&str]| -> Value {
             let dealt: Dict = keys.iter().filter_map(|key| all.remove_entry(*key)).collect();
             dealt.into()
         };
-        let inspect = read(dealt(&INSPECT), "", "");
-        let replay = read(dealt(&REPLAY), "", "");
-        let others = format!(", {}, {}, {LIMIT}", INSPECT.join(", "), REPLAY.join(", "));
-        let auth = read(Value::from(all), "", &others);
+        let inspect = read(dealt(&INSPECT), None);
+        let replay = read(dealt(&REPLAY), None);
+        let auth = read(Value::from(all), None);
         let custom = D::Error::custom::<String>;
         Ok(Self {
             auth: auth.map_err(custom)?,
@@ -59,11 +58,11 @@ impl<'de> Deserialize<'de> for Client {
     }
 }
 
-/// Reads what stands below `prefix`, or says which key is wrong, and which `others` there are.
-fn read<T: DeserializeOwned>(value: Value, prefix: &str, others: &str) -> Result<T, String> {
+/// Reads what stands at `key`, or in this table itself, and says where in it something is wrong.
+fn read<T: DeserializeOwned>(value: Value, key: Option<&str>) -> Result<T, String> {
     value.deserialize().map_err(|error: figment::Error| {
-        let others = if let Kind::UnknownField(..) = error.kind { others } else { "" };
-        let (key, problem) = sentence::key_and_problem(&error);
-        sentence::nested(&format!("{prefix}{key}"), &format!("{problem}{others}"))
+        let found = sentence::finding(&error);
+        let path = key.map(str::to_owned).into_iter().chain(found.path).collect();
+        sentence::packed(&Finding { path, ..found })
     })
 }

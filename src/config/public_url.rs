@@ -9,7 +9,7 @@ use url::{Host, Url};
 /// An https URL without query, fragment and credentials; http only on this machine itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("pattern" = "^https?://[^?#@]+$"), example = "https://cds.example.org")]
+#[schemars(extend("pattern" = "^https?://[^?#@]+$"), example = &"https://cds.example.org")]
 pub struct PublicUrl(Url);
 
 impl PublicUrl {

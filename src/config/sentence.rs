@@ -1,121 +1,107 @@
-//! Says what is wrong with a configuration: where, what, and what to write instead.
+//! Says what is wrong with a value: the code, what, and what to write instead.
 //!
 //! What was written is not repeated where it could be a credential: a text of the wrong kind, a URL with a
 //! user and password in it.
 
-use std::ops::Range;
-
 use figment::Error;
 use figment::error::{Actual, Kind};
-use toml::de::{DeTable, DeValue};
 
-/// One sentence for each error in the chain. `file` is the text that was read, `prefix` that of the
-/// environment's variables.
-pub fn sentences(error: Error, file: &str, prefix: &str) -> Vec<String> {
-    error.into_iter().map(|each| located(&each, file, prefix)).collect()
+use crate::problem::Code;
+
+/// What the reading of one value ended with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// Where in the tree of values, numbers for the entries of lists.
+    pub(crate) path: Vec<String>,
+    pub(crate) code: Code,
+    /// What is wrong, and behind a semicolon what to write instead.
+    pub(crate) sentence: String,
 }
 
-/// What is wrong with the grammar, and in which line.
-///
-/// # Errors
-/// The sentence.
-pub fn check_grammar(file: &str) -> Result<(), String> {
-    DeTable::parse(file).map(|_| ()).map_err(|error| {
-        let line = error.span().map(|span| line_at(file, span.start));
-        let what = error.message().replace('\n', ", ");
-        line.map_or_else(|| what.clone(), |line| format!("line {line}: {what}"))
-    })
-}
-
-/// The key an error is about, as `listener.address`, and what is wrong with its value.
-pub fn key_and_problem(error: &Error) -> (String, String) {
-    let mut path: Vec<&str> = error.path.iter().map(String::as_str).collect();
+/// What an error of figment's says. Of several it is the first; the others come when it is out of the way.
+pub(crate) fn finding(error: &Error) -> Finding {
+    let mut path = error.path.clone();
+    if let Kind::Message(text) = &error.kind
+        && let Some(nested) = unpacked(text)
+    {
+        path.extend(nested.path);
+        return Finding { path, ..nested };
+    }
     if let Kind::MissingField(name) = &error.kind {
-        path.push(name);
+        path.push(name.to_string());
     }
     if let Kind::UnknownField(name, _) = &error.kind
         && !path.last().is_some_and(|last| last.eq_ignore_ascii_case(name))
     {
-        path.push(name);
+        path.push(name.clone());
     }
-    // The line says which of several tables it is.
-    path.retain(|segment| segment.parse::<usize>().is_err());
-    (path.join("."), without_userinfo(&problem(&error.kind)))
+    let (code, sentence) = problem(&error.kind);
+    Finding { path, code, sentence: without_userinfo(&sentence) }
 }
 
-/// A problem below a table that is dealt out by hand, as its `Deserialize` reports it.
-pub fn nested(key: &str, problem: &str) -> String {
-    format!("{key}{NESTED}{problem}")
+/// Stand in no key and in no sentence.
+const PART: char = '\u{1f}';
+const STEP: char = '\u{1e}';
+
+/// A finding below a table that is dealt out by hand, as its `Deserialize` can report it.
+pub(crate) fn packed(finding: &Finding) -> String {
+    let path = finding.path.join(&STEP.to_string());
+    format!("{PART}{path}{PART}{}{PART}{}", finding.code.word(), finding.sentence)
 }
 
-/// Stands in no key and in no sentence.
-const NESTED: char = '\u{1f}';
-
-fn located(error: &Error, file: &str, prefix: &str) -> String {
-    let (mut key, mut problem) = key_and_problem(error);
-    let mut path = error.path.clone();
-    if let Some((inner, what)) = problem.split_once(NESTED) {
-        key = format!("{key}.{inner}");
-        path.extend(inner.split('.').map(str::to_owned));
-        problem = what.to_owned();
-    }
-    let from_environment = error
-        .metadata
-        .as_ref()
-        .is_some_and(|metadata| metadata.name.contains("environment variable"));
-    if from_environment {
-        let variable = key.to_ascii_uppercase().replace('.', "__");
-        let in_a_list = matches!(&error.kind, Kind::InvalidType(Actual::Map, expected) if expected == "a sequence");
-        let problem = if in_a_list {
-            "the keys of a list of tables can be set in the file only"
-        } else {
-            problem.as_str()
-        };
-        return format!("{prefix}{variable}: {problem}");
-    }
-    let place = line_of(file, &path).map_or_else(String::new, |line| format!("line {line}: "));
-    if key.is_empty() { format!("{place}{problem}") } else { format!("{place}{key}: {problem}") }
+fn unpacked(text: &str) -> Option<Finding> {
+    let mut parts = text.strip_prefix(PART)?.splitn(3, PART);
+    let (path, word, sentence) = (parts.next()?, parts.next()?, parts.next()?);
+    let code = Code::ALL.iter().find(|code| code.word() == word)?;
+    let path = path.split(STEP).map(str::to_owned).collect();
+    Some(Finding { path, code: *code, sentence: sentence.to_owned() })
 }
 
-fn problem(kind: &Kind) -> String {
+fn problem(kind: &Kind) -> (Code, String) {
     match kind {
         Kind::Message(text) if text == "invalid socket address syntax" => {
-            "is no address with a port; write \"0.0.0.0:8443\" or \"[::]:8443\"".to_owned()
+            let sentence = "is no address with a port; write \"0.0.0.0:8443\" or \"[::]:8443\"";
+            (Code::BadValue, sentence.to_owned())
         }
-        Kind::Message(text) => text.clone(),
-        Kind::UnknownField(_, []) => "there is no such key".to_owned(),
-        Kind::UnknownField(_, known) => {
-            format!("there is no such key; there are {}", known.join(", "))
-        }
-        Kind::MissingField(_) => "is missing".to_owned(),
+        Kind::Message(text) => (Code::BadValue, text.clone()),
+        Kind::UnknownField(..) => (Code::UnknownKey, "there is no such key".to_owned()),
+        Kind::MissingField(_) => (Code::MissingKey, "is missing".to_owned()),
         Kind::UnknownVariant(found, known) => {
-            format!("{found:?} is not one of \"{}\"", known.join("\", \""))
+            let sentence = format!("{found:?} is not one of \"{}\"", known.join("\", \""));
+            let meant = nearest(found, known.iter().copied());
+            let help = meant.map(|word| format!("; did you mean \"{word}\"?"));
+            (Code::UnknownValue, sentence + &help.unwrap_or_default())
         }
         Kind::InvalidType(Actual::Map, expected) if expected == "a sequence" => {
-            "is a list of tables; write its name in two brackets, as [[client]]".to_owned()
+            let sentence = "is a list of tables; write its name in two brackets, as [[client]]";
+            (Code::WrongType, sentence.to_owned())
         }
         Kind::InvalidType(Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_), expected)
             if expected == "a string" =>
         {
-            "is a bare number; write it in quotes, and a length of time with its unit, as \"30s\""
-                .to_owned()
+            let sentence = "is a bare number; write it in quotes, and a length of time with its unit, as \"30s\"";
+            (Code::WrongType, sentence.to_owned())
         }
         Kind::InvalidType(Actual::Str(_), expected) => {
-            format!("is a text in quotes; write {}", plainly(expected))
+            (Code::WrongType, format!("is a text in quotes; write {}", plainly(expected)))
         }
-        Kind::InvalidValue(Actual::Str(_), expected) => format!("cannot be used: {expected}"),
-        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
-            let found = found.to_string();
-            let number = found.rsplit(' ').next().unwrap_or_default().trim_matches('`');
-            format!("cannot be {number}; write {}", plainly(expected))
+        Kind::InvalidValue(Actual::Str(_), expected) => {
+            (Code::BadValue, format!("cannot be used; write {}", plainly(expected)))
         }
+        Kind::InvalidType(found, expected) => (Code::WrongType, cannot_be(found, expected)),
+        Kind::InvalidValue(found, expected) => (Code::OutOfRange, cannot_be(found, expected)),
         Kind::InvalidLength(..)
         | Kind::DuplicateField(_)
         | Kind::ISizeOutOfRange(_)
-        | Kind::USizeOutOfRange(_)
-        | Kind::Unsupported(_)
-        | Kind::UnsupportedKey(..) => kind.to_string(),
+        | Kind::USizeOutOfRange(_) => (Code::OutOfRange, kind.to_string()),
+        Kind::Unsupported(_) | Kind::UnsupportedKey(..) => (Code::WrongType, kind.to_string()),
     }
+}
+
+fn cannot_be(found: &Actual, expected: &str) -> String {
+    let found = found.to_string();
+    let number = found.rsplit(' ').next().unwrap_or_default().trim_matches('`');
+    format!("cannot be {number}; write {}", plainly(expected))
 }
 
 /// serde's name for a type, in the words of a configuration.
@@ -126,13 +112,37 @@ fn plainly(expected: &str) -> String {
         "a string" => "a text in quotes".to_owned(),
         "a sequence" => "a list in brackets".to_owned(),
         "a map" => "a table".to_owned(),
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number".to_owned(),
+        "u8" => "a whole number from 0 to 255".to_owned(),
+        "u16" => "a whole number from 0 to 65535".to_owned(),
+        "u32" => "a whole number from 0 to 4294967295".to_owned(),
+        "u64" | "usize" => "a whole number from 0".to_owned(),
         "a nonzero u8" => "a whole number from 1 to 255".to_owned(),
-        "a nonzero u32" => "a whole number from 1".to_owned(),
+        "a nonzero u16" => "a whole number from 1 to 65535".to_owned(),
+        "a nonzero u32" => "a whole number from 1 to 4294967295".to_owned(),
+        "a nonzero u64" | "a nonzero usize" => "a whole number from 1".to_owned(),
         _ if expected.starts_with("enum ") => "one of its words, in quotes".to_owned(),
         _ if expected.starts_with("struct ") => "a table".to_owned(),
         _ => expected.to_owned(),
     }
+}
+
+/// What somebody who wrote `word` probably meant: the same in another spelling (camel case, dashes), or one
+/// with few letters changed.
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = plain(word);
+    // Of a short word every other one is near.
+    let far = (plain.chars().count() / 3).min(4);
+    let scored = known.map(|each| (strsim::damerau_levenshtein(&plain, &self::plain(each)), each));
+    scored
+        .filter(|(distance, _)| *distance <= far)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, each)| each)
+}
+
+/// `idleTimeout`, `Idle-Timeout` and `idle_timeout` are one word.
+pub(crate) fn plain(word: &str) -> String {
+    let letters = word.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.'));
+    letters.flat_map(char::to_lowercase).collect()
 }
 
 /// `https://user:password@host` without what is before the `@`.
@@ -148,62 +158,9 @@ fn without_userinfo(text: &str) -> String {
     clean
 }
 
-/// In which line `path` stands, or as much of it as is there.
-fn line_of(file: &str, path: &[String]) -> Option<usize> {
-    let document = DeTable::parse(file).ok()?;
-    let mut found: Option<Range<usize>> = None;
-    let mut table = Some(document.get_ref());
-    let mut list = None;
-    for segment in path {
-        let value = if let Some(inside) = table.take() {
-            let Some((key, value)) = inside.iter().find(|(key, _)| key.get_ref() == segment) else {
-                break;
-            };
-            found = Some(key.span());
-            value
-        } else if let Some(inside) = list.take() {
-            let inside: &toml::de::DeArray<'_> = inside;
-            let Some(value) = segment.parse::<usize>().ok().and_then(|index| inside.get(index))
-            else {
-                break;
-            };
-            found = Some(value.span());
-            value
-        } else {
-            break;
-        };
-        if let DeValue::Table(inside) = value.get_ref() {
-            table = Some(inside);
-        } else if let DeValue::Array(inside) = value.get_ref() {
-            list = Some(inside);
-        }
-    }
-    found.map(|span| line_at(file, span.start))
-}
-
-fn line_at(file: &str, offset: usize) -> usize {
-    file.bytes().take(offset).filter(|byte| *byte == b'\n').count().saturating_add(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn finds_the_line_of_a_key() {
-        let file = "a = 1\n[t]\nb = 2\n\n[[l]]\nc = 3\n[[l]]\nc = { d = 4 }\n[l.s]\ne = 5\n";
-        let line = |path: &[&str]| {
-            line_of(file, &path.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
-        };
-        assert_eq!(line(&["a"]), Some(1));
-        assert_eq!(line(&["t", "b"]), Some(3));
-        assert_eq!(line(&["l", "0", "c"]), Some(6));
-        assert_eq!(line(&["l", "1", "c", "d"]), Some(8));
-        assert_eq!(line(&["l", "1", "s", "e"]), Some(10));
-        assert_eq!(line(&["l", "1"]), Some(7));
-        assert_eq!(line(&["nothing"]), None);
-        assert_eq!(line(&["t", "missing"]), Some(2));
-    }
 
     #[test]
     fn leaves_credentials_out() {
@@ -214,10 +171,33 @@ mod tests {
     }
 
     #[test]
-    fn grammar_is_told_by_line() {
-        assert_eq!(check_grammar("a = 1"), Ok(()));
-        assert!(check_grammar("a = 1\nb = [").unwrap_err().starts_with("line 2: "));
-        assert!(check_grammar("a = 1\na = 2").unwrap_err().starts_with("line 2: "));
-        assert!(!check_grammar("a = \"secret").unwrap_err().contains("secret"));
+    fn guesses_what_was_meant() {
+        let known = ["idle_timeout", "header_timeout", "address", "http2", "max_headers"];
+        let guess = |word| nearest(word, known.into_iter());
+        for (word, meant) in [
+            ("idleTimeout", "idle_timeout"),
+            ("idle-timeout", "idle_timeout"),
+            ("IDLE_TIMEOUT", "idle_timeout"),
+            ("idel_timeout", "idle_timeout"),
+            ("adress", "address"),
+            ("addresses", "address"),
+            ("http_2", "http2"),
+        ] {
+            assert_eq!(guess(word), Some(meant), "{word}");
+        }
+        for word in ["zzz", "timeout", "color", "a", ""] {
+            assert_eq!(guess(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_is_dealt_out_by_hand_is_found_again() {
+        let finding = Finding {
+            path: vec!["limit".to_owned(), "0".to_owned()],
+            code: Code::WrongType,
+            sentence: "is; not".to_owned(),
+        };
+        assert_eq!(unpacked(&packed(&finding)), Some(finding));
+        assert_eq!(unpacked("an ordinary sentence"), None);
     }
 }

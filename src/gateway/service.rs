@@ -16,6 +16,7 @@ use crate::units::Period;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The service's id, or `*` for every id that has no entry of its own.
+    #[schemars(example = &"patient-greeting")]
     pub id: Pattern,
     /// The upstream that serves it. Need not be said where there is only one.
     #[serde(default)]

@@ -1,6 +1,7 @@
 //! A folder with everything that a program needs, and the program running in it.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,7 +63,13 @@ impl Home {
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         std::fs::write(self.path(name), text).unwrap();
+        // As secrets should be; nothing here is for anybody else.
+        self.permit(name, 0o600);
         self.path(name)
+    }
+
+    pub(crate) fn permit(&self, name: &str, mode: u32) {
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
     /// A configuration of this place for the service at `upstream`, that drains at once, and

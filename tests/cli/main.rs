@@ -9,6 +9,7 @@
     reason = "a failing test is the report"
 )]
 
+mod certificates;
 mod check;
 mod demo;
 mod drain;
@@ -28,3 +29,4 @@ mod serve;
 mod server;
 mod sockets;
 mod state;
+mod teaching;

@@ -17,8 +17,10 @@ use crate::units::{ByteSize, Period};
 #[serde(deny_unknown_fields)]
 pub struct ClientSettings {
     /// What this client is called in logs, metrics and upstream headers.
+    #[schemars(example = &"my-ehr")]
     pub id: ClientId,
     /// The JWT's `iss`, compared character by character. No two clients share one.
+    #[schemars(example = &"https://ehr.example.org/fhir")]
     pub issuer: String,
     /// Where the client publishes its JWK Set. Exactly one of `jwks_url`, `jwks_file`, `jwks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ use crate::units::Period;
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// What is asked for with GET, from the root of the host: `/healthz`.
+    #[schemars(example = &"/healthz")]
     pub path: String,
     /// How long from one question to the next. Default 5 s.
     #[serde(default = "interval")]

@@ -54,10 +54,12 @@ pub enum UpstreamErrors {
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// What it is called in this configuration, in logs and in metrics.
+    #[schemars(example = &"legacy")]
     pub id: UpstreamId,
     /// Its base URL, http or https, with a path if need be. A service that is routed by a query
     /// parameter has the parameter in its base, up to the `=`:
     /// `https://redcap.example.org/api/?type=module&cds-url=`. The paths below are put behind it.
+    #[schemars(example = &"http://127.0.0.1:8080")]
     pub url: Url,
     /// Where it is dialled, instead of the host and port of `url`: `"10.0.0.5:8080"`. Each call goes to
     /// the one that is least loaded. `Host`, the name in the certificate and the audience of reissued
@@ -306,9 +308,14 @@ pub(crate) fn problems(settings: &Settings) -> Vec<Problem> {
         Authorization::Strip | Authorization::Forward | Authorization::Reissue => false,
     };
     require(
-        wants_secret == settings.secret_file.is_some(),
+        !wants_secret || settings.secret_file.is_some(),
+        Code::MissingKey,
+        "secret_file is missing, and authorization needs it; write secret_file = \"…\"",
+    );
+    require(
+        wants_secret || settings.secret_file.is_none(),
         Code::Conflict,
-        "secret_file goes with authorization = \"basic\" or \"bearer\", and only with these",
+        "secret_file goes with authorization = \"basic\" or \"bearer\", and only with these; remove it",
     );
     require(
         (1..=MOST_AT_ONCE).contains(&settings.max_concurrent),
@@ -417,7 +424,7 @@ mod tests {
             (url("https://x/#f"), "url has a fragment"),
             (url("https://x/?a=1"), "url has a query"),
             (with(|s| s.client_key_file = Some("k".into())), "client_key_file goes with"),
-            (with(|s| s.authorization = Authorization::Basic), "secret_file goes with"),
+            (with(|s| s.authorization = Authorization::Basic), "secret_file is missing"),
             (with(|s| s.secret_file = Some("s".into())), "secret_file goes with"),
             (with(|s| s.max_concurrent = 0), "max_concurrent"),
             (with(|s| s.max_concurrent = usize::MAX), "max_concurrent"),
