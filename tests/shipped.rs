@@ -220,6 +220,89 @@ fn the_readme_shows_configurations_that_load() {
     assert!(shown > 0);
 }
 
+#[test]
+fn every_code_of_a_problem_stands_in_the_table_and_no_other() {
+    let listed: Vec<String> =
+        rows("docs/configuration.md").into_iter().filter_map(|row| row.first().cloned()).collect();
+    let known: Vec<&str> = hookgate::problem::Code::ALL.iter().map(|code| code.word()).collect();
+    assert_eq!(listed, known);
+}
+
+/// What cannot be filled in from the schema's own words would be left out when a file is read on behind it.
+#[test]
+fn every_key_that_must_be_there_has_an_example() {
+    fn look(schema: &Value, path: &str, found: &mut Vec<String>) {
+        let below = schema.get("items").unwrap_or(schema);
+        for key in below["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if below["properties"][key]["examples"][0].is_null() {
+                found.push(join((path, key)));
+            }
+        }
+        for (key, inside) in below["properties"].as_object().into_iter().flatten() {
+            look(inside, &join((path, key)), found);
+        }
+    }
+    let mut without = Vec::new();
+    look(&schema(), "", &mut without);
+    assert_eq!(without, [""; 0]);
+}
+
+/// A text with this in place of `=`'s right side, or this more, and what is wrong with it.
+#[test]
+fn what_the_program_refuses_for_its_form_the_schema_refuses_too() {
+    let validator = jsonschema::draft202012::new(&schema()).unwrap();
+    let fits = |text: &str| validator.is_valid(&toml::from_str::<Value>(text).unwrap());
+    assert!(fits(LEAST));
+    let with = |lines: &str| format!("{LEAST}{lines}\n");
+    let client = |line: &str| LEAST.replace("[[upstream]]", &format!("{line}\n[[upstream]]"));
+    let listener = |line: &str| LEAST.replace("[listener]", &format!("[listener]\n{line}"));
+    for wrong in [
+        LEAST.replace("public_url", "publicUrl"),
+        LEAST.replace("https://cds.example.org", "ftp://cds.example.org"),
+        LEAST.replace("https://cds.example.org", "https://cds.example.org?a"),
+        LEAST.replace("issuer", "isuer"),
+        LEAST.replace("\"my-ehr\"", "\"my ehr\""),
+        LEAST.replace("[[upstream]]", "[upstream]"),
+        format!("replicas = 0\n{LEAST}"),
+        format!("trusted_proxies = \"10.0.0.1\"\n{LEAST}"),
+        listener("idleTimeout = \"1s\""),
+        listener("idle_timeout = 60"),
+        listener("idle_timeout = \"60\""),
+        listener("idle_timeout = \"-5s\""),
+        listener("http2 = \"yes\""),
+        listener("max_connections = 0"),
+        listener("max_connections = 1.5"),
+        listener("max_headers = 256"),
+        listener("max_header_bytes = -1"),
+        listener("max_header_bytes = \"large\""),
+        client("algorithms = [\"HS256\"]"),
+        client("algorithms = \"ES384\""),
+        client("replay = \"maybe\""),
+        client("fhir_servers = [\"x\"]"),
+        client("fhir_server_check = \"strict\""),
+        client("when_store_down = true"),
+        client("limit = { all = 1 }"),
+        client("limit = { client = { burst = -1 } }"),
+        client("tenants = [\"\"]"),
+        with("authorization = \"digest\""),
+        with("health = { interval = \"5s\" }"),
+        with("[upstream.breaker]\nfailure = 1"),
+        with("[[service]]\nid = \"a/b\""),
+        with("[[service]]\nupstream = \"legacy\""),
+        with("[[service]]\nid = \"a\"\n[service.links]\nlife = \"1h\""),
+        with("[[service]]\nid = \"a\"\n[service.cards]\nallowed_origins = [\"https://a/b\"]"),
+        with("[log]\nformat = \"xml\""),
+        with("[state]\nbackend = \"tape\""),
+        with("[state.redis]\ntopology = \"ring\""),
+        with("[limits]\naddress = 5"),
+        with("[limits]\nmode = \"on\""),
+        with("[body]\nmax_size = \"8 MMB\"\nmax_sise = 1"),
+    ] {
+        assert!(Config::from_toml(&wrong).is_err(), "{wrong}");
+        assert!(!fits(&wrong), "{wrong}");
+    }
+}
+
 /// The cells of every row of a table in Markdown, without the head.
 fn rows(path: &str) -> Vec<Vec<String>> {
     let text = shipped(path);

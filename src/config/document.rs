@@ -245,7 +245,7 @@ mod tests {
         let document = Document::parse(FILE);
         let (bytes, what) = match document.find(&document.resolved(&path)) {
             Found::Whole(node) => (node.value.clone(), "whole"),
-            Found::Part(node) => (node.key.clone().unwrap_or(node.value.clone()), "part"),
+            Found::Part(node) => (node.header(), "part"),
             Found::Nothing => return "nothing".to_owned(),
         };
         let place = document.place(bytes);

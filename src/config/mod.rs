@@ -395,15 +395,20 @@ fn reference(what: &str, named: &str, known: &[&str]) -> String {
 }
 
 fn no_file(file: &Path, error: &io::Error) -> Report {
-    let (code, help) = match error.kind() {
-        io::ErrorKind::NotFound => (Code::FileMissing, "name the file with --config"),
-        io::ErrorKind::IsADirectory => (Code::FileKind, "name the file in it with --config"),
-        io::ErrorKind::PermissionDenied => {
-            (Code::FileUnreadable, "give the user that hookgate runs as the right to read it")
-        }
-        io::ErrorKind::InvalidData => (Code::Syntax, "save it as UTF-8"),
-        _ => (Code::FileUnreadable, "name another with --config"),
-    };
+    let known = [
+        (io::ErrorKind::NotFound, Code::FileMissing, "name the file with --config"),
+        (io::ErrorKind::IsADirectory, Code::FileKind, "name the file in it with --config"),
+        (
+            io::ErrorKind::PermissionDenied,
+            Code::FileUnreadable,
+            "give it to the user or group that hookgate runs as",
+        ),
+        (io::ErrorKind::InvalidData, Code::Syntax, "save it as UTF-8"),
+    ];
+    let (_, code, help) = known
+        .into_iter()
+        .find(|(kind, _, _)| *kind == error.kind())
+        .unwrap_or_else(|| (error.kind(), Code::FileUnreadable, "name another with --config"));
     Report::unreadable(file, code, &format!("cannot be read: {error}; {help}"))
 }
 
@@ -557,6 +562,60 @@ url = "http://127.0.0.1:8080"
             assert!(found.starts_with(expected), "{expected}\n{found}\n{text}");
             assert!(!found.contains(['\u{1e}', '\u{1f}']), "{found}");
         }
+    }
+
+    /// The lines of the problems, and the report.
+    fn lines(text: &str) -> (Vec<usize>, Report) {
+        let (_, report) = Config::read(Path::new("f"), text, None).conclude();
+        let places = report.problems().iter().filter_map(|each| each.place.as_ref());
+        (places.map(|place| place.line).collect(), report)
+    }
+
+    #[test]
+    fn of_a_file_in_which_every_value_is_wrong_each_is_told_of() {
+        let whole = include_str!("../../config/hookgate.toml");
+        let mut expected = Vec::new();
+        let spoilt: String = whole
+            .lines()
+            .enumerate()
+            .map(|(line, text)| match text.split_once(" = ") {
+                Some((key, _)) if !key.starts_with(['#', ' ']) => {
+                    expected.push(line + 1);
+                    format!("{key} = [[[]]]\n")
+                }
+                Some(_) | None => format!("{text}\n"),
+            })
+            .collect();
+        let (found, report) = lines(&spoilt);
+        assert!(expected.len() > 100);
+        assert_eq!(found, expected, "{report}");
+    }
+
+    #[test]
+    fn of_what_is_misspelt_it_is_not_said_that_it_is_missing() {
+        for (right, wrong) in [
+            ("issuer", "Issuer"),
+            ("[[client]]", "[[clients]]"),
+            ("[[upstream]]", "[[upstreams]]"),
+            ("public_url", "public-url"),
+            ("url = \"http:", "uri = \"http:"),
+        ] {
+            let (found, report) = lines(&LEAST.replacen(right, wrong, 1));
+            assert_eq!((found.len(), report.problems().len()), (1, 1), "{report}");
+            assert_eq!(report.problems()[0].problem.code, Code::UnknownKey, "{report}");
+        }
+    }
+
+    #[test]
+    fn entries_keep_their_numbers_when_others_are_set_aside() {
+        let text = LEAST.replace(
+            "[[upstream]]",
+            "algorithms = [1, \"ES384\", \"x\", \"RS384\", 2]\n[[upstream]]",
+        );
+        let (_, report) = lines(&text);
+        let paths: Vec<_> =
+            report.problems().iter().map(|each| each.problem.path.to_string()).collect();
+        assert_eq!(paths, [0, 2, 4].map(|at| format!("client[0].algorithms[{at}]")));
     }
 
     #[test]
