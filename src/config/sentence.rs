@@ -100,7 +100,11 @@ fn problem(kind: &Kind) -> (Code, String) {
 
 fn cannot_be(found: &Actual, expected: &str) -> String {
     let found = found.to_string();
-    let number = found.rsplit(' ').next().unwrap_or_default().trim_matches('`');
+    let number = match found.rsplit(' ').next().unwrap_or_default().trim_matches('`') {
+        "sequence" => "a list",
+        "map" => "a table",
+        number => number,
+    };
     format!("cannot be {number}; write {}", plainly(expected))
 }
 
@@ -110,6 +114,7 @@ fn plainly(expected: &str) -> String {
         "socket address" => "an address with a port, as \"0.0.0.0:8443\"".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a string" => "a text in quotes".to_owned(),
+        "path string" => "a path in quotes".to_owned(),
         "a sequence" => "a list in brackets".to_owned(),
         "a map" => "a table".to_owned(),
         "u8" => "a whole number from 0 to 255".to_owned(),

@@ -79,7 +79,7 @@ fn files_that_are_not_what_they_should_be() {
             upstream(&format!("authorization = \"basic\"\nsecret_file = \"{here}secret\"")),
             "write user:password",
         ),
-        (upstream("ca_file = \"x\""), "ca_file: is of use for https only"),
+        (upstream(&format!("ca_file = \"{here}tls.crt\"")), "ca_file: is of use for https only"),
     ];
     for (config, expected) in table {
         let (code, out, complaint) = check(&home, &config);
