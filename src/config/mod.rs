@@ -346,17 +346,17 @@ impl Config {
     }
 
     /// Clients that must show what nobody asks for.
-    fn unasked_certificates(&self) -> Vec<String> {
+    fn unasked_certificates(&self) -> Vec<Problem> {
         let off = self.listener.client_certificates == doors::ClientCertificates::Off;
-        let bound = self.client.iter().filter(|client| !client.auth.certificates.is_empty());
-        bound
-            .filter(|_| off)
-            .map(|client| {
-                format!(
-                    "client {:?} has certificates and nobody is asked for one, so that all its calls would be \
-                     refused; write listener.client_certificates = \"optional\"",
-                    client.auth.id
-                )
+        let clients = self.client.iter().enumerate();
+        clients
+            .filter(|(_, client)| off && !client.auth.certificates.is_empty())
+            .map(|(index, _)| {
+                let at = KeyPath::of("client").index(index).key("certificates");
+                let why = "are named and nobody is asked for one, so that all its calls would be refused; write \
+                           listener.client_certificates = \"optional\"";
+                Problem::error(Code::Conflict, at, why)
+                    .with(KeyPath::of("listener.client_certificates"), "nobody is asked")
             })
             .collect()
     }
