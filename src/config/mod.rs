@@ -265,10 +265,9 @@ impl Config {
             && self.admin.address.get() == self.health.address
             && self.health.address.port() != 0
         {
-            problems.push(format!(
-                "admin.address and health.address are both {}: give one of them another port",
-                self.health.address
-            ));
+            let why = "is that of health.address, too; give one of them another port";
+            let problem = Problem::error(Code::Duplicate, KeyPath::of("admin.address"), why);
+            problems.push(problem.with(KeyPath::of("health.address"), "it is here, too"));
         }
         if self.replicas > one() && self.state.backend != store::Backend::Redis {
             let why = "needs one store for all of them, or each link is spent once at each; write state.backend = \
@@ -544,7 +543,7 @@ url = "http://127.0.0.1:8080"
             ),
             (
                 with("[admin]\naddress = \"127.0.0.1:9090\""),
-                "admin.address and health.address are both 127.0.0.1:9090: give one of them another",
+                "line 10: admin.address: is that of health.address, too; give one of them another",
             ),
             (with("[admin]\naddress = \"127.0.0.1:9090\"\nenabled = false"), "good"),
             (
