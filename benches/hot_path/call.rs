@@ -38,7 +38,10 @@ fn measure(criterion: &mut Criterion, name: &str, of: fn(Spent) -> Duration) {
     log_to_nowhere();
     let service = Service::start();
     let here = Builder::new_current_thread().enable_all().build().unwrap();
-    let gateway = here.block_on(gateway(&service.server.url()));
+    let plain = here.block_on(gateway(&service.server.url(), &json!({})));
+    let folder = tempfile::tempdir().unwrap();
+    let file = json!({"file": folder.path().join("audit")});
+    let audited = here.block_on(gateway(&service.server.url(), &file));
     let bare = Bare::new(service.server.url());
     let mut group = criterion.benchmark_group(name);
     for (size, body) in tokens::requests() {
@@ -46,10 +49,12 @@ fn measure(criterion: &mut Criterion, name: &str, of: fn(Spent) -> Duration) {
             bencher
                 .iter_custom(|n| of(here.block_on(run(calls(n, &body), |call| bare.handle(call)))));
         });
-        group.bench_function(format!("gateway {size}"), |bencher| {
-            let handle = |call| gateway.handle(call, PEER);
-            bencher.iter_custom(|n| of(here.block_on(run(calls(n, &body), handle))));
-        });
+        for (who, gateway) in [("gateway", &plain), ("gateway with an audit", &audited)] {
+            group.bench_function(format!("{who} {size}"), |bencher| {
+                let handle = |call| gateway.handle(call, PEER);
+                bencher.iter_custom(|n| of(here.block_on(run(calls(n, &body), handle))));
+            });
+        }
     }
     group.finish();
 }
@@ -76,13 +81,14 @@ impl Service {
     }
 }
 
-async fn gateway(upstream: &str) -> Arc<Gateway> {
+async fn gateway(upstream: &str, audit: &serde_json::Value) -> Arc<Gateway> {
     let often = json!({"per_second": 1_000_000});
     let config = json!({
         "public_url": tokens::PUBLIC_URL,
         "listener": {"address": "127.0.0.1:0", "plaintext": true},
         "health": {"address": "127.0.0.1:0"},
         "state": {"backend": "memory"},
+        "audit": audit,
         "limits": {"address": often, "client": often, "client_service": often},
         "client": [tokens::client()],
         "upstream": [{"id": "legacy", "url": upstream}],
