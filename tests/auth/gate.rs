@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hookgate::client_certificate::ClientCertificate;
 use hookgate::clock::{ManualClock, UnixTime};
 use hookgate::entropy::SeededEntropy;
 use hookgate::gateway::auth;
@@ -110,6 +111,17 @@ impl Gate {
         called: &Called<'_>,
     ) -> Result<Verified, AuthError> {
         self.auth.authenticate(&authorization(fields), called, None).await
+    }
+
+    /// The same over a connection on which `certificate` was shown.
+    pub(crate) async fn call_over(
+        &self,
+        token: &str,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Verified, AuthError> {
+        let greet = ServiceId::new("greet").unwrap();
+        let headers = authorization(&[&format!("Bearer {token}")]);
+        self.auth.authenticate(&headers, &Called::Service(&greet), certificate).await
     }
 
     /// All that can be said about `token` in a call of the service `greet`.

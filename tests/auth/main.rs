@@ -13,6 +13,7 @@ mod server;
 mod signer;
 
 mod examination;
+mod binding;
 mod files;
 mod hostile;
 mod interop;

@@ -7,6 +7,7 @@
     reason = "a failing test is the report"
 )]
 
+#[path = "../shared/authority.rs"]
 mod authority;
 mod harness;
 mod smuggling;

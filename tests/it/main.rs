@@ -32,6 +32,10 @@ mod secrets;
 mod signals;
 mod rotation;
 mod admin;
+mod mtls;
+#[expect(dead_code, reason = "the tests of the doors need more of it")]
+#[path = "../shared/authority.rs"]
+mod authority;
 #[path = "../shared/port.rs"]
 mod port;
 mod replicas;

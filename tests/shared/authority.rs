@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use hookgate::clock::UnixTime;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
@@ -90,21 +90,27 @@ impl Authority {
         Ehr { chain, pem: made.pem(), key: key.serialize_pem(), serial }
     }
 
-    /// A list that is good from May to the end of `month` 2030.
-    pub(crate) fn list(
+    /// A list that is good from April to the end of `month` 2030.
+    pub(crate) fn list(&self, revoked: &[&SerialNumber], month: u8) -> CertificateRevocationList {
+        self.list_of(revoked, (2030, 4), (2030, month))
+    }
+
+    /// A list that is good from the second day of a month to the end of another.
+    pub(crate) fn list_of(
         &self,
         revoked: &[&SerialNumber],
-        month: u8,
-    ) -> rcgen::CertificateRevocationList {
+        (from, since): (i32, u8),
+        (to, month): (i32, u8),
+    ) -> CertificateRevocationList {
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: (*serial).clone(),
-            revocation_time: date_time_ymd(2030, 4, 1),
+            revocation_time: date_time_ymd(from, since, 1),
             reason_code: None,
             invalidity_date: None,
         });
         let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2030, 4, 2),
-            next_update: date_time_ymd(2030, month, 28),
+            this_update: date_time_ymd(from, since, 2),
+            next_update: date_time_ymd(to, month, 28),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
             revoked_certs: revoked_certs.collect(),
