@@ -6,26 +6,25 @@ use http::Method;
 use rcgen::ExtendedKeyUsagePurpose;
 use reqwest::{Identity, Response};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::authority::{Authority, Ehr as Holder};
+use crate::authority::{Authority, Ehr as Holder, file};
 use crate::harness::{Ehr, Extra, Scene, hook_body, lines_of, outcome, refused, request_id};
 
 fn holder(authority: &Authority, name: &str, serial: u64) -> Holder {
     authority.issue_for(name, serial, (2026, 2028), ExtendedKeyUsagePurpose::ClientAuth)
 }
 
-/// A scene whose gateway asks for certificates of `authority`'s, with the lists that are named.
-async fn asking(authority: &Authority, word: &str, extra: &Extra) -> Scene {
-    let mut scene = Scene::new(extra).await;
-    scene.stop().await;
-    let file = scene.directory().join("ehr-ca.pem");
-    std::fs::write(&file, &authority.pem).unwrap();
-    let lines = format!(
-        "ready_grace = \"0s\"\nclient_certificates = \"{word}\"\nclient_ca_file = {file:?}"
+/// A scene whose gateway asks for certificates of `authority`'s, and the folder with the files for it.
+async fn asking(authority: &Authority, word: &str, extra: Extra) -> (Scene, TempDir) {
+    let files = TempDir::new().unwrap();
+    let ca = file(files.path(), "ca.pem", &authority.pem);
+    let list = authority.list_of(&[], (2026, 1), (2027, 1)).pem().unwrap();
+    let list = file(files.path(), "ehr.crl", list);
+    let listener = format!(
+        "client_certificates = \"{word}\"\nclient_ca_file = {ca:?}\nclient_crl_files = [{list:?}]"
     );
-    scene.reconfigure("ready_grace = \"0s\"", &lines);
-    scene.start().await;
-    scene
+    (Scene::new(&Extra { listener, ..extra }).await, files)
 }
 
 /// Somebody who shows this certificate, or none.
@@ -58,7 +57,7 @@ async fn calls_come_over_connections_of_their_own_client_alone() {
         lists: other.inline("certificates = [\"subject:CN=other.example.org\"]") + &free.inline(""),
         ..Extra::default()
     };
-    let scene = asking(&authority, "optional", &extra).await;
+    let (scene, _files) = asking(&authority, "optional", extra).await;
     let [ours, theirs, nobodys] =
         [("ehr.example.org", 7), ("other.example.org", 8), ("nobody.example.org", 9)]
             .map(|(name, serial)| holder(&authority, name, serial));
@@ -106,7 +105,7 @@ async fn calls_come_over_connections_of_their_own_client_alone() {
 #[tokio::test]
 async fn where_certificates_are_required_browsers_open_links_without() {
     let authority = Authority::root("hospital");
-    let scene = asking(&authority, "required", &Extra::default()).await;
+    let (scene, _files) = asking(&authority, "required", Extra::default()).await;
     let ours = holder(&authority, "ehr.example.org", 7);
     let (with, without) = (client(&scene, Some(&ours), true), client(&scene, None, true));
     let missing = outcome(401, "unauthorized", "certificate-missing");
@@ -136,20 +135,15 @@ async fn where_certificates_are_required_browsers_open_links_without() {
 async fn a_list_that_is_replaced_is_taken_up() {
     let authority = Authority::root("hospital");
     let ours = holder(&authority, "ehr.example.org", 7);
-    let mut scene = asking(&authority, "optional", &Extra::default()).await;
-    scene.stop().await;
-    let file = scene.directory().join("ehr.crl");
-    std::fs::write(&file, authority.list_of(&[], (2026, 1), (2027, 1)).pem().unwrap()).unwrap();
-    scene.reconfigure("client_ca_file", &format!("client_crl_files = [{file:?}]\nclient_ca_file"));
-    scene.start().await;
+    let extra = Extra { reloads: true, ..Extra::default() };
+    let (scene, files) = asking(&authority, "optional", extra).await;
     let endpoint = scene.endpoint();
     let answer = call(&client(&scene, Some(&ours), true), &endpoint, &scene.token(&endpoint)).await;
     assert_eq!(answer.status(), 200);
 
     let revoking = authority.list_of(&[&ours.serial], (2026, 1), (2027, 1)).pem().unwrap();
-    let next = scene.directory().join("next.crl");
-    std::fs::write(&next, revoking).unwrap();
-    std::fs::rename(next, &file).unwrap();
+    let next = file(files.path(), "next.crl", revoking);
+    std::fs::rename(next, files.path().join("ehr.crl")).unwrap();
     let request =
         || client(&scene, Some(&ours), true).get(format!("{}/cds-services", scene.public_url));
     for _ in 0..2000 {

@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookgate::app::{Ambient, App};
+use hookgate::app::{Ambient, App, Source};
 use hookgate::clock::{Clock, ManualClock, SystemClock, UnixTime};
 use hookgate::config::Config;
 use hookgate::demo::ehr::SigningKey;
@@ -143,6 +143,7 @@ pub(crate) struct Scene {
     /// Where this gateway listens, at the public URL's port.
     host: Ipv4Addr,
     troubled: Option<TroubledStore>,
+    reloads: bool,
     config: String,
     directory: Arc<TempDir>,
     running: Option<Running>,
@@ -199,6 +200,7 @@ impl Scene {
             clock,
             host: Ipv4Addr::LOCALHOST,
             troubled,
+            reloads: extra.reloads,
             key: Arc::new(key),
             service: Arc::new(service),
             public_url: public_url.trim_end_matches('/').to_owned(),
@@ -225,6 +227,7 @@ impl Scene {
             certificate: self.certificate.clone(),
             host,
             troubled: None,
+            reloads: self.reloads,
             config: self.config.clone(),
             directory: Arc::clone(&self.directory),
             running: None,
@@ -264,8 +267,19 @@ impl Scene {
         let admin = format!("http://{}", app.admin_addr().unwrap());
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
+        write(self.directory.path(), "hookgate.toml", &self.config);
+        let (_nobody, asked) = tokio::sync::mpsc::channel(1);
+        let source = Source {
+            file: self.directory.path().join("hookgate.toml"),
+            asked,
+            log: Box::new(|_| {}),
+        };
+        let reloads = self.reloads;
         let task = runtime.spawn(async move {
-            let _ = app.serve(shutdown).await;
+            let _ = match reloads {
+                true => app.serve_from(source, shutdown).await,
+                false => app.serve(shutdown).await,
+            };
         });
         let runtime = Some(runtime);
         self.running = Some(Running { health, admin, address, stop, task, runtime });
@@ -446,7 +460,9 @@ pub(crate) fn hook_body_of(hook_instance: &str) -> String {
 /// What a scene's configuration has beyond the least.
 #[derive(Default)]
 pub(crate) struct Extra {
-    /// Lines of `[listener]`, `[limits]` and other tables, before the lists.
+    /// Lines of `[listener]`.
+    pub(crate) listener: String,
+    /// `[limits]` and other tables, before the lists.
     pub(crate) tables: String,
     /// Lines of the one `[[client]]`.
     pub(crate) client: String,
@@ -462,6 +478,8 @@ pub(crate) struct Extra {
     pub(crate) trouble: Option<Trouble>,
     /// The path of the public URL, as the configuration writes it.
     pub(crate) path: &'static str,
+    /// Takes up files that change.
+    pub(crate) reloads: bool,
 }
 
 /// A moment for scenes with Redis. It has a clock of its own, and refuses those who are far from it. It goes
@@ -487,7 +505,7 @@ fn configuration(
         None if extra.disk => format!("backend = \"disk\"\ndirectory = \"{directory}/state\""),
         None => "backend = \"memory\"".to_owned(),
     };
-    let Extra { tables, client, upstream, lists, .. } = extra;
+    let Extra { listener, tables, client, upstream, lists, .. } = extra;
     format!(
         r#"public_url = "{public_url}"
 [listener]
@@ -496,6 +514,7 @@ certificate_file = "{directory}/tls.crt"
 key_file = "{directory}/tls.key"
 ready_grace = "0s"
 handshake_timeout = "20s"
+{listener}
 [health]
 address = "127.0.0.1:0"
 [admin]
