@@ -39,6 +39,7 @@ use hookgate::config::Config;
 use hookgate::demo::ehr::SigningKey;
 use hookgate::demo::server::{Server, json};
 use hookgate::entropy::SystemEntropy;
+use hookgate::files::{Prints, named};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -253,6 +254,9 @@ impl Scene {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SystemEntropy::default()),
         };
+        write(self.directory.path(), "hookgate.toml", &self.config);
+        let file = self.directory.path().join("hookgate.toml");
+        let seen = Prints::of(named(&config).into_iter().chain([file.clone()]));
         let (runtime, store) = (runtime(), self.troubled.clone());
         let app = runtime.spawn(async move {
             match store {
@@ -267,13 +271,8 @@ impl Scene {
         let admin = format!("http://{}", app.admin_addr().unwrap());
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
-        write(self.directory.path(), "hookgate.toml", &self.config);
         let (_nobody, asked) = tokio::sync::mpsc::channel(1);
-        let source = Source {
-            file: self.directory.path().join("hookgate.toml"),
-            asked,
-            log: Box::new(|_| {}),
-        };
+        let source = Source { file, seen, asked, log: Box::new(|_| {}) };
         let reloads = self.reloads;
         let task = runtime.spawn(async move {
             let _ = match reloads {
