@@ -123,7 +123,7 @@ fn what_weakens_the_gateway_is_told_of_and_served() {
     let lines: Vec<_> = config.lines().filter(|line| !line.contains("/tls.")).collect();
     let plain = lines
         .join("\n")
-        .replace("127.0.0.1:", "0.0.0.0:")
+        .replacen("address = \"127.0.0.1:", "address = \"0.0.0.0:", 1)
         .replace("[health]", "plaintext = true\n[health]");
     let plain = plain.replace("[[upstream]]", "allow_public_test_keys = true\n[[upstream]]");
     let (code, problems) = told(&home, &plain, &[]);

@@ -62,7 +62,8 @@ async fn a_port_that_is_taken_is_told() {
     let address = format!("127.0.0.1:{port}");
     let good = home.config("http://127.0.0.1:8080");
     let listener = good.replace(&home.url().replace("https://localhost:", ""), &port.to_string());
-    let health = good.replace("127.0.0.1:0", &address);
+    // The first of them; the admin listener's own is free.
+    let health = good.replacen("127.0.0.1:0", &address, 1);
     for (config, prefix) in [(listener, "cannot listen on "), (health, "health: cannot listen on ")]
     {
         let (status, _, complaint) = Running::start(&home.write("taken.toml", &config)).end();
