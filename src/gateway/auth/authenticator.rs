@@ -298,8 +298,8 @@ impl<'a> Claimed<'a> {
         for (name, fault) in &NEVER_TAKEN {
             header.lacks(name, fault)?;
         }
-        header.typ()?;
         header.is_not_nested()?;
+        header.typ()?;
         Ok(Self { alg: header.alg()?, kid: header.kid()?, jku: header.jku()? })
     }
 }
