@@ -793,7 +793,7 @@ async fn what_failed_takes_no_place_from_what_is_done() {
         let mut tries = 0;
         while scene.report(done.clone()).await.status() != 200 {
             tries += 1;
-            assert!(tries < 200, "never taken");
+            assert!(tries < 10_000, "never taken");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(scene.reports().len(), 2, "{seconds} s later");
@@ -881,5 +881,5 @@ fn an_id_that_passes_is_no_credential() {
         assert!(config(ids, analytics).is_ok(), "{ids} {analytics}");
     }
     let error = config("pass", "uuid").unwrap_err().to_string();
-    assert!(error.contains("service \"x\" has feedback.analytics = \"uuid\""), "{error}");
+    assert!(error.contains("service[0].feedback.analytics: is \"uuid\""), "{error}");
 }
