@@ -82,6 +82,11 @@ async fn one_malformed_key_loses_only_itself() {
             json!({"kty": "OKP", "crv": "Ed25519", "kid": "x", "x": "A".repeat(43), "d": "A"}),
         ),
         (
+            "for encryption",
+            "use",
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "x", "x": "A".repeat(43), "use": "enc"}),
+        ),
+        (
             "bad alg",
             "alg",
             json!({"kty": "OKP", "crv": "Ed25519", "kid": "x", "x": "A".repeat(43), "alg": "ES256"}),
@@ -92,7 +97,10 @@ async fn one_malformed_key_loses_only_itself() {
         gate.until("ehr", |s| s.kids == ["good"]).await;
         assert_eq!(gate.auth.status()[0].refused, [code], "{what}");
         gate.call(&gate.token(&OURS, ISSUER, "ES384", "good")).await.unwrap();
-        assert!(gate.metrics().contains("hookgate_jwks_keys_refused{client=\"ehr\"} 1"));
+        // Nothing is wrong with a key for encryption.
+        let counted = u8::from(code != "use");
+        let line = format!("hookgate_jwks_keys_refused{{client=\"ehr\"}} {counted}\n");
+        assert!(gate.metrics().contains(&line), "{what}");
     }
 }
 

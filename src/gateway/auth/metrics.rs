@@ -88,8 +88,9 @@ impl Collector for ShownKeys {
         })?;
         gauge(
             "hookgate_jwks_keys_refused",
-            "Keys of a client's current set that are not used",
-            &|status| Some(number(status.refused.len())),
+            "Keys of a client's current set that cannot be used, those for encryption left out",
+            // A set may well have keys for encryption too: nothing is wrong with them.
+            &|status| Some(number(status.refused.iter().filter(|fault| **fault != "use").count())),
         )?;
         gauge(
             "hookgate_jwks_last_success_timestamp_seconds",
