@@ -54,5 +54,5 @@ fn the_service_is_shown_no_more_of_the_machine_than_it_needs() {
 fn the_socket_opens_the_port_of_the_readmes_configuration() {
     let readme = shipped("README.md");
     assert!(readme.contains("address = \"0.0.0.0:443\""));
-    assert!(shipped("deploy/systemd/hookgate.socket").contains("\nListenStream=[::]:443\n"));
+    assert!(shipped("deploy/systemd/hookgate.socket").contains("\nListenStream=443\n"));
 }
