@@ -1,6 +1,5 @@
 //! The examples, as kubectl renders them.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hookgate::config::Config;
@@ -107,12 +106,10 @@ pub(crate) fn selects(selector: &Value, of: &Value) -> bool {
         && wanted.iter().all(|(name, value)| &of["metadata"]["labels"][name] == value)
 }
 
-/// The names of the ports of a pod's containers.
-pub(crate) fn port_names(pod: &Value) -> BTreeSet<&str> {
+/// The ports of a pod's containers.
+pub(crate) fn open_ports(pod: &Value) -> impl Iterator<Item = &Value> {
     ["initContainers", "containers"]
         .into_iter()
-        .flat_map(|kind| list(&pod["spec"], kind))
+        .flat_map(move |kind| list(&pod["spec"], kind))
         .flat_map(|container| list(container, "ports"))
-        .filter_map(|port| port["name"].as_str())
-        .collect()
 }

@@ -7,7 +7,7 @@ use hookgate::config::Config;
 use hookgate::store::Backend;
 use serde_json::{Value, json};
 
-use crate::manifests::{Manifests, bytes, list, port_names, seconds, selects};
+use crate::manifests::{Manifests, bytes, list, open_ports, seconds, selects};
 use crate::tools::shipped;
 
 /// What `hookgate` takes for itself when all calls are answered.
@@ -240,6 +240,11 @@ fn a_gateway_may_reach_what_its_configuration_names() {
     };
     assert!(may(&example.one("Deployment", "legacy")["spec"]["template"], 8080));
     assert!(may(&example.one("StatefulSet", "hookgate-redis")["spec"]["template"], 6379));
+    // In whatever namespace it is.
+    let protected = json!([{
+        "namespaceSelector": {}, "podSelector": {"matchLabels": {"hookgate.org/protected": "true"}},
+    }]);
+    assert!(list(&out["spec"], "egress").iter().any(|rule| rule["to"] == protected));
     // Who may reach Redis, and whom it may reach.
     let redis = example.one("NetworkPolicy", "hookgate-redis");
     let gateways = json!([{"podSelector": {"matchLabels": {"hookgate.org/gateway": "true"}}}]);
@@ -269,8 +274,15 @@ fn every_service_leads_to_a_port_that_is_there() {
                 pods.iter().filter(|pod| selects(&service["spec"]["selector"], pod)).collect();
             let [pod] = pods.as_slice() else { panic!("{service} leads to {} pods", pods.len()) };
             for port in list(&service["spec"], "ports") {
-                if let Some(name) = port["targetPort"].as_str() {
-                    assert!(port_names(pod).contains(name), "{service}");
+                let target = port.get("targetPort").unwrap_or_else(|| &port["port"]);
+                let hit =
+                    |open: &Value| &open["name"] == target || &open["containerPort"] == target;
+                assert!(open_ports(pod).any(hit), "{service}");
+                if selects(&service["spec"]["selector"], example.gateway().0) {
+                    assert!(
+                        target.is_u64(),
+                        "not every cluster finds a sidecar's by name: {service}"
+                    );
                 }
             }
         }
