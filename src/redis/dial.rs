@@ -10,11 +10,11 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::redis::address::Address;
 use crate::redis::login::Login;
+use crate::redis::tls::Tls;
 use crate::redis::trouble::{Trouble, code_of};
 
 /// How long it may take to make a connection, and to have an answer that no caller waits for.
@@ -23,10 +23,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Calls that wait for the socket to take them.
 const QUEUE: usize = 1024;
 
-/// How connections are made. TLS is our own, so that the roots are read once, and none but ours count.
+/// How connections are made. TLS is our own, so that no roots but ours count.
 #[derive(Clone)]
 pub(super) struct Dialer {
-    pub(super) tls: Option<TlsConnector>,
+    pub(super) tls: Option<Tls>,
     pub(super) server_name: Option<ServerName<'static>>,
 }
 
@@ -46,10 +46,11 @@ impl Dialer {
     ) -> Result<Wire, Trouble> {
         let connecting = async {
             let says = login.now(database).await?;
-            let stream = reach(address).await?;
             match &self.tls {
-                None => speak(address, stream, &says).await,
+                None => speak(address, reach(address).await?, &says).await,
                 Some(tls) => {
+                    let tls = tls.now().await?;
+                    let stream = reach(address).await?;
                     let name = self.name_of(address)?;
                     let shaken = tls.connect(name, stream).await;
                     let no_tls =

@@ -121,6 +121,7 @@ const fn call_word(trouble: &Trouble) -> &'static str {
         | Trouble::Name(_)
         | Trouble::Unreachable(..)
         | Trouble::Tls(..)
+        | Trouble::TlsFile(_)
         | Trouble::PasswordFile(..)
         | Trouble::Login(_)
         | Trouble::Lost(_)
@@ -138,6 +139,7 @@ const fn connect_word(trouble: &Trouble) -> &'static str {
         Trouble::Unreachable(..) => "unreachable",
         Trouble::Late(_) | Trouble::Starting => "late",
         Trouble::Tls(..) => "tls",
+        Trouble::TlsFile(_) => "tls_file",
         Trouble::PasswordFile(..) => "password_file",
         Trouble::Login(_) => "login",
         Trouble::Lost(_) => "lost",

@@ -26,6 +26,7 @@ mod address;
 mod trouble;
 pub mod metrics;
 mod login;
+mod tls;
 mod dial;
 mod setup;
 mod checkup;

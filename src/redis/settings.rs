@@ -24,7 +24,8 @@ pub struct Settings {
     /// Whether to speak TLS with all servers, sentinels included. Default `false`; say `true` wherever
     /// the network is not this machine's own.
     pub tls: bool,
-    /// Who vouches for the servers' certificates, in PEM. Default: the system's certificates.
+    /// Who vouches for the servers' certificates, in PEM; read anew for each connection. Default: the
+    /// system's certificates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// The name that the servers' certificates must bear. Default: the host of each address. Sentinels
@@ -34,7 +35,8 @@ pub struct Settings {
     /// The certificate by which the gateway shows who it is, in PEM, where the servers ask for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_file: Option<PathBuf>,
-    /// Its private key, in PEM. Both files are read at start.
+    /// Its private key, in PEM. Both files are read anew for each connection, so that renewed ones are
+    /// taken up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
     /// The ACL user. Default: the server's default user. See [`crate::redis`] for the rights it needs.

@@ -1,25 +1,20 @@
 //! The settings, once they are known to make sense.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::TlsConnector;
+use rustls_pki_types::ServerName;
 
-use crate::outbound::roots;
 use crate::redis::address::Address;
 use crate::redis::dial::Dialer;
 use crate::redis::error::SetupError;
 use crate::redis::login::{Keys, Login};
 use crate::redis::settings::{Settings, Topology};
+use crate::redis::tls::Tls;
 
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(1);
 
-/// Settings that make sense together, with their files read.
+/// Settings that make sense together; their files could be read.
 pub(super) struct Setup {
     pub(super) servers: Servers,
     pub(super) dialer: Dialer,
@@ -166,32 +161,7 @@ fn dialer(settings: &Settings) -> Result<Dialer, SetupError> {
                 .map_err(|_| SetupError::ServerName { name: name.clone() })?,
         ),
     };
-    let config = Arc::new(client_config(settings)?);
-    Ok(Dialer { tls: Some(TlsConnector::from(config)), server_name })
-}
-
-fn client_config(settings: &Settings) -> Result<ClientConfig, SetupError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots::load(settings.ca_file.as_deref())?);
-    match (&settings.certificate_file, &settings.key_file) {
-        (None, None) => Ok(builder.with_no_client_auth()),
-        (Some(_), None) => Err(SetupError::HalfCertificate { missing: "key_file" }),
-        (None, Some(_)) => Err(SetupError::HalfCertificate { missing: "certificate_file" }),
-        (Some(certificate), Some(key)) => {
-            let unusable = |name, path: &std::path::Path, why: String| SetupError::File {
-                key: name,
-                path: path.to_owned(),
-                why,
-            };
-            let chain = CertificateDer::pem_file_iter(certificate)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|e| unusable("certificate_file", certificate, e.to_string()))?;
-            let private = PrivateKeyDer::from_pem_file(key)
-                .map_err(|e| unusable("key_file", key, e.to_string()))?;
-            Ok(builder.with_client_auth_cert(chain, private)?)
-        }
-    }
+    Ok(Dialer { tls: Some(Tls::new(settings)?), server_name })
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub(super) enum Trouble {
     Late(Address),
     #[error("{0}: no TLS ({1})")]
     Tls(Address, String),
+    #[error("{0}")]
+    TlsFile(String),
     #[error("state.redis.{0} cannot be read ({1})")]
     PasswordFile(&'static str, io::ErrorKind),
     #[error("{0} refuses the login; see the user and the password file")]

@@ -18,12 +18,22 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let issuer = Self::issuer(&folder);
+        Self { folder, issuer }
+    }
+
+    /// Another one takes its place and its file.
+    fn replace(&mut self) {
+        self.issuer = Self::issuer(&self.folder);
+    }
+
+    fn issuer(folder: &TempDir) -> Issuer<'static, KeyPair> {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
-        let folder = TempDir::new().expect("a folder");
-        file(&folder, "ca.pem", &params.self_signed(&key).expect("a certificate").pem());
-        Self { folder, issuer: Issuer::new(params, key) }
+        file(folder, "ca.pem", &params.self_signed(&key).expect("a certificate").pem());
+        Issuer::new(params, key)
     }
 
     fn ca_file(&self) -> PathBuf {
@@ -121,6 +131,33 @@ async fn a_client_certificate_is_shown_where_it_is_asked_for() {
     let (_, another_key) = authority.sign("another.test");
     let mismatched = Settings { key_file: Some(another_key), ..with };
     assert!(Redis::open(&mismatched).is_err(), "the key is not the certificate's");
+}
+
+#[tokio::test]
+async fn renewed_files_count_from_the_next_connection_on() {
+    let mut authority = Authority::new();
+    let (mut server, address) = serve(&authority, "127.0.0.1", &["--tls-auth-clients", "yes"]);
+    let (certificate, key) = authority.sign("hookgate.test");
+    let shown = certificate.clone();
+    let settings = Settings {
+        certificate_file: Some(certificate),
+        key_file: Some(key),
+        ..trusting(&authority, address)
+    };
+    let redis = Redis::open(&settings).expect("settings");
+    answers(&redis).await;
+
+    authority.replace();
+    authority.sign("127.0.0.1");
+    authority.sign("hookgate.test");
+    server.restart();
+    answers(&redis).await;
+
+    std::fs::remove_file(&shown).expect("a file to remove");
+    server.restart();
+    says(&redis, "state.redis.certificate_file").await;
+    authority.sign("hookgate.test");
+    answers(&redis).await;
 }
 
 #[tokio::test]
