@@ -36,10 +36,19 @@ pub(crate) fn period(text: &str) -> Result<Duration, String> {
     Period::try_from(text.to_owned()).map(Period::get)
 }
 
+/// How long work on a thread of its own is waited for, once everything else has ended.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+
 /// Runs `work` to its end.
 pub(crate) fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     match Runtime::new() {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // A file system whose server is gone can hold a reader for good. Dropped, the runtime would wait
+            // for it, and the process would never end.
+            runtime.shutdown_timeout(LEFTOVERS);
+            code
+        }
         Err(error) => {
             complain(format_args!("no runtime: {error}"));
             ExitCode::from(EX_SOFTWARE)
