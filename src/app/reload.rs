@@ -169,7 +169,7 @@ impl Reloads {
 
     async fn follow(&mut self) {
         loop {
-            let watching = self.watch();
+            let watching = self.watch().await;
             // What has changed before it was watched.
             let cause = match self.look().await {
                 Some(cause) => cause,
@@ -179,8 +179,14 @@ impl Reloads {
         }
     }
 
-    fn watch(&self) -> Watching {
-        if self.watches() { Watching::on(&self.seen.folders()) } else { Watching::nothing() }
+    async fn watch(&self) -> Watching {
+        if !self.watches() {
+            return Watching::nothing();
+        }
+        let seen = self.seen.clone();
+        // Without a thread, changes are found by looking.
+        let watching = apart(move || Watching::on(&seen.folders())).await;
+        watching.unwrap_or_else(|_| Watching::nothing())
     }
 
     fn watches(&self) -> bool {
