@@ -113,13 +113,10 @@ impl Operated for Console {
     }
 
     async fn act(&self, action: &Action) -> Outcome {
-        let outcome = match action {
-            Action::FetchKeys(client) => self.fetch_keys(client).await,
-            Action::AddNextKeys => self.change_keys("added as next", add_next).await,
-            Action::RotateKeys => {
-                self.change_keys("changed", |writer, _| writer.rotate(PROPAGATION)).await
-            }
-            Action::RetireKeys => self.change_keys("dropped", |writer, _| writer.retire()).await,
+        // No decision without its event, where that is wanted.
+        let outcome = match self.audit.ready() {
+            Ok(()) => self.perform(action).await,
+            Err(error) => Outcome::refused(format!("Nothing was done: {error}. The log says why.")),
         };
         self.audit(action, &outcome);
         let (code, client) = (action.code(), action.client().map(ClientId::as_str));
@@ -138,6 +135,17 @@ impl Operated for Console {
 }
 
 impl Console {
+    async fn perform(&self, action: &Action) -> Outcome {
+        match action {
+            Action::FetchKeys(client) => self.fetch_keys(client).await,
+            Action::AddNextKeys => self.change_keys("added as next", add_next).await,
+            Action::RotateKeys => {
+                self.change_keys("changed", |writer, _| writer.rotate(PROPAGATION)).await
+            }
+            Action::RetireKeys => self.change_keys("dropped", |writer, _| writer.retire()).await,
+        }
+    }
+
     fn audit(&self, action: &Action, outcome: &Outcome) {
         let what = What::AdminAction { action: action.code(), done: outcome.good };
         let event = Event::new(what).detail(outcome.said.clone());

@@ -134,6 +134,27 @@ async fn the_page_and_its_json_say_how_everything_stands() {
 }
 
 #[tokio::test]
+async fn no_button_does_anything_that_the_audit_cannot_tell() {
+    let folder = tempfile::tempdir().unwrap();
+    let (logs, away) = (folder.path().join("logs"), folder.path().join("away"));
+    std::fs::create_dir(&logs).unwrap();
+    let tables = format!("[audit]\nfile = \"{}/audit\"\nrequired = true\n", logs.display());
+    let scene = Scene::new(&Extra { tables, ..Extra::default() }).await;
+    let operator = Operator::at(&scene);
+    std::fs::rename(&logs, &away).unwrap();
+    // The first whose event cannot be written.
+    assert_eq!(scene.post(&scene.endpoint(), hook_body()).await.status(), 503);
+    let fetch = [("client", "ehr")];
+    let notice = operator.press("/clients/fetch-keys", &fetch).await;
+    assert!(notice.contains("audit.required"), "{notice}");
+
+    std::fs::rename(&away, &logs).unwrap();
+    scene.until_pending(&[]).await;
+    let notice = operator.press("/clients/fetch-keys", &fetch).await;
+    assert!(notice.contains("Held now"), "{notice}");
+}
+
+#[tokio::test]
 async fn every_answer_keeps_others_out() {
     let scene = Scene::new(&Extra::default()).await;
     let operator = Operator::at(&scene);
