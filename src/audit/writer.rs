@@ -183,12 +183,15 @@ impl Writer {
             let lost = Event::new(What::EventsLost(batch.lost));
             let mut text = Vec::new();
             line::append(&mut text, self.format, stamp, None, &lost);
-            if let Err((_, error)) = self.output.append(&text, self.durable) {
+            let told = self.output.append(&text, self.durable);
+            // It is told, or stands in what is written next: those lost meanwhile are counted anew.
+            batch.lost = 0;
+            if let Err((whole, error)) = told {
+                text.drain(..whole);
                 batch.text = text;
                 self.fail(&error.to_string());
                 return;
             }
-            batch.lost = 0;
         }
         tracing::info!("audit events are written again");
         self.metrics.trouble.set(0);
@@ -203,5 +206,51 @@ impl Writer {
         if let Err(error) = self.output.sync() {
             tracing::error!(%error, "the last audit events may not be on disk");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+
+    use crate::audit::output::LogFile;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn what_is_lost_is_told_once_also_where_telling_it_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let (logs, away) = (folder.path().join("logs"), folder.path().join("away"));
+        fs::create_dir(&logs).unwrap();
+        let path = logs.join("audit");
+        let (_tell, messages) = std::sync::mpsc::channel();
+        let mut writer = Writer {
+            messages,
+            output: Output::File(LogFile::open(&path).unwrap()),
+            format: Format::Ndjson,
+            durable: true,
+            run: Uuid::nil(),
+            clock: Arc::new(ManualClock::new(UnixTime::from_millis(1_795_456_800_123))),
+            trouble: Trouble::default(),
+            metrics: Metrics::default(),
+        };
+        writer.fail("the disk is full");
+        let mut batch = Batch { lost: 3, ..Batch::default() };
+        fs::rename(&logs, &away).unwrap();
+        writer.recover(&mut batch);
+        assert!(writer.trouble.is_there());
+        // Meanwhile another is lost.
+        batch.lost += 1;
+        fs::rename(&away, &logs).unwrap();
+        writer.write(&mut batch);
+        assert!(!writer.trouble.is_there() && batch.text.is_empty() && batch.lost == 0);
+        let told: Vec<u64> = fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| line["events"].as_u64().unwrap())
+            .collect();
+        assert_eq!(told, [3, 1]);
     }
 }
