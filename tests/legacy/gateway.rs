@@ -80,7 +80,8 @@ fn shown(heading: &str) -> &'static str {
 /// What the README shows, with the addresses and files of this test in place of its own.
 fn configuration(port: u16, directory: &Path, upstream: &str) -> String {
     let directory = directory.display();
-    let (general, _) = shown("## In front of your service, in ten minutes").split_once("[[upstream]]").unwrap();
+    let (general, _) =
+        shown("## In front of your service, in ten minutes").split_once("[[upstream]]").unwrap();
     let mut text = format!("{general}\n{}", shown("## In front of HealthChain"));
     for (readme, here) in [
         ("\"https://cds.example.org\"", format!("\"https://localhost:{port}\"")),
