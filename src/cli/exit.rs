@@ -55,3 +55,33 @@ pub(crate) fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use tokio::sync::oneshot;
+    use tokio::task::spawn_blocking;
+
+    #[test]
+    fn a_thread_that_hangs_keeps_nobody() {
+        let (_never, disk) = channel::<()>();
+        let (end, ended) = channel();
+        thread::spawn(move || {
+            with_runtime(async {
+                let (begin, begun) = oneshot::channel();
+                spawn_blocking(move || {
+                    begin.send(()).unwrap();
+                    disk.recv()
+                });
+                begun.await.unwrap();
+                ExitCode::SUCCESS
+            });
+            end.send(()).unwrap();
+        });
+        assert_eq!(ended.recv_timeout(Duration::from_secs(60)), Ok(()));
+    }
+}

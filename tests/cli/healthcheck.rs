@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use hookgate::bypass::{Interfaces, SystemInterfaces};
 
-use crate::home::{Home, Running, run, until};
+use crate::home::{Home, run, until};
 use crate::port::free_port;
 
 const UPSTREAM: &str = "http://127.0.0.1:8080";
@@ -86,12 +86,22 @@ async fn a_service_that_answers_past_the_gateway_is_warned_of() {
     let upstream = format!("http://127.0.0.1:{}", service.local_addr().unwrap().port());
     let home = Home::new();
     for (off, expected) in [("", others > 0), ("bypass_check = false\n", false)] {
-        let config = home.config(&upstream) + off;
+        // One more that is looked at in any case, and told of last: they are told of by their ids.
+        let config = format!(
+            "{}{off}[[upstream]]\nid = \"watched\"\nurl = \"http://127.0.0.1:{}\"\n\
+             [[service]]\nid = \"*\"\nupstream = \"legacy\"\n",
+            home.config(&upstream),
+            free_port(),
+        );
         let running = home.serve(&config);
-        let named =
-            if off.is_empty() { "hookgate_upstream_bypass{upstream=\"legacy\"}" } else { "" };
-        let metrics = async |running: &Running| running.health("/metrics").await.unwrap().1;
-        until("it has looked", async || metrics(&running).await.contains(named)).await;
+        let metrics = async || running.health("/metrics").await.unwrap().1;
+        let last = "hookgate_upstream_bypass{upstream=\"watched\"}";
+        until("it has looked", async || metrics().await.contains(last)).await;
+        let looked_at = "hookgate_upstream_bypass{upstream=\"legacy\"}";
+        assert_eq!(metrics().await.contains(looked_at), off.is_empty());
+        // A line that comes later, so that a warning would have been read.
+        running.signal("HUP");
+        running.await_line(|line| line["message"] == "the configuration is taken up");
         let warned = running.log().iter().any(|line| {
             line["upstream"] == "legacy" && line.to_string().contains("past the gateway")
         });

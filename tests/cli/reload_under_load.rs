@@ -96,7 +96,6 @@ async fn fifty_reloads_cost_nobody_a_call_or_a_connection() {
         let (home, stop) = (Arc::clone(&home), Arc::clone(&stop));
         at_work.push(tokio::spawn(async move { works(&home, &client, &stop).await }));
     }
-    let clients = at_work.len();
     for number in 1..=RELOADS {
         let (before, _) = reloads(&running).await;
         home.write("hookgate.toml", &shaped(&good, number));
@@ -117,10 +116,15 @@ async fn fifty_reloads_cost_nobody_a_call_or_a_connection() {
         good += met.good;
     }
     assert!(good > RELOADS, "{good}");
-    // Each on the connection that it came with.
+    // Connections ended where those who call ended them, and for no reason of the gateway's own. How many
+    // there were is theirs to say: a client may dial once more than it needs.
     let metrics = running.health("/metrics").await.unwrap().1;
-    let accepted = format!("hookgate_connections_accepted_total {clients}\n");
-    assert!(metrics.contains(&accepted), "{metrics}");
+    let reasons = metrics.lines().filter_map(|line| {
+        line.strip_prefix("hookgate_connections_closed_total{reason=\"")?.split('"').next()
+    });
+    let own: Vec<&str> =
+        reasons.filter(|why| !["peer", "lost", "handshake_failed"].contains(why)).collect();
+    assert_eq!(own, [""; 0], "{metrics}");
     let calls = metrics.lines().filter(|line| line.starts_with("hookgate_requests_total{"));
     let counted: u64 = calls.map(|l| l.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(counted, good, "every call is counted through all reloads: {metrics}");

@@ -7,6 +7,7 @@ use std::process::Command;
 use hookgate::demo::server::Server;
 
 use crate::home::{Home, Running, cards, hookgate};
+use crate::port::free_port;
 
 /// Starts the program with `sockets`, as sd_listen_fds(3) describes it: the descriptors from 3 on, and their names.
 const HAND_OVER: &str = "
@@ -45,7 +46,7 @@ fn with_sockets(names: &str, addresses: &str, config: &str) -> Command {
 }
 
 fn free_address() -> String {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
 }
 
 #[tokio::test]

@@ -118,6 +118,7 @@ async fn hookgate_is_ready_with_the_redis_and_the_configuration_that_are_shipped
     let mut program = Command::new(HOOKGATE);
     program.args(["serve", "--config", &at("hookgate.toml")]).stdout(Stdio::null());
     program.env("HOOKGATE__LISTENER__ADDRESS", "127.0.0.1:0");
+    program.env("HOOKGATE__ADMIN__ADDRESS", "127.0.0.1:0");
     let mut gateway = Running(program.spawn().unwrap());
 
     let page = format!("http://127.0.0.1:{health_port}/readyz");
