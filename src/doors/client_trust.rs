@@ -4,6 +4,7 @@
 //! a list that is still current. A list that is missing or has ended says nothing, and what nothing is
 //! known of is refused: otherwise whoever keeps the next list away keeps a revoked certificate good.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,14 +104,17 @@ impl ClientTrust {
             (ClientCertificates::Optional | ClientCertificates::Required, Some(file)) => file,
         };
         let (roots, mut unlisted) = read_authorities(authorities)?;
-        let (mut lists, mut held) = (Vec::new(), Vec::new());
+        let (mut lists, mut dated) = (Vec::new(), Vec::new());
         for file in &settings.client_crl_files {
             for der in read_lists(file)? {
-                let list = describe(file, &der, &mut unlisted)?;
+                let (list, made) = describe(file, &der, &mut unlisted)?;
                 lists.push(list);
-                held.push(der);
+                dated.push((made, der));
             }
         }
+        // Of several lists that speak of a certificate rustls asks the first alone: that has to be the newest.
+        dated.sort_by_key(|(made, _)| Reverse(*made));
+        let held: Vec<_> = dated.into_iter().map(|(_, der)| der).collect();
         if let (false, Some((_, name))) = (lists.is_empty(), unlisted.into_iter().next()) {
             return Err(ClientTrustError::NoList(name));
         }
@@ -176,12 +180,12 @@ fn read_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>,
     if lists.is_empty() { Err(wrong("holds no revocation list".to_owned())) } else { Ok(lists) }
 }
 
-/// What a list says of itself; its issuer is taken off the `unlisted`.
+/// What a list says of itself, and when it was made, in Unix time; its issuer is taken off the `unlisted`.
 fn describe(
     file: &Path,
     der: &CertificateRevocationListDer<'_>,
     unlisted: &mut Subjects,
-) -> Result<List, ClientTrustError> {
+) -> Result<(List, i64), ClientTrustError> {
     let wrong = |why: String| ClientTrustError::List { path: file.to_owned(), why };
     let (_, list) =
         CertificateRevocationList::from_der(der).map_err(|error| wrong(error.to_string()))?;
@@ -193,5 +197,7 @@ fn describe(
     };
     unlisted.remove(&(list.issuer().as_raw().to_vec(), issuer.clone()));
     let next_update = u64::try_from(next_update.timestamp()).unwrap_or_default();
-    Ok(List { file: file.to_owned(), issuer, next_update: UnixTime::from_secs(next_update) })
+    let next_update = UnixTime::from_secs(next_update);
+    let made = list.last_update().timestamp();
+    Ok((List { file: file.to_owned(), issuer, next_update }, made))
 }

@@ -109,8 +109,9 @@ impl Rules {
             .max_headers(usize::from(self.limits.bounds.lines));
         let serve = {
             let exchanges = Arc::clone(&exchanges);
+            let distrusted = endings.distrusted.clone();
             service_fn(move |request| {
-                let answer = service.answer(request, peer.clone(), &exchanges);
+                let answer = service.answer(request, as_believed(&peer, &distrusted), &exchanges);
                 async move { Ok::<_, Infallible>(answer.await) }
             })
         };
@@ -170,8 +171,9 @@ impl Rules {
         let builder = self.http2_builder(service.work.clone());
         let serve = {
             let exchanges = Arc::clone(&exchanges);
+            let distrusted = endings.distrusted.clone();
             service_fn(move |request| {
-                let answer = service.answer(request, peer.clone(), &exchanges);
+                let answer = service.answer(request, as_believed(&peer, &distrusted), &exchanges);
                 async move { Ok::<_, Infallible>(answer.await) }
             })
         };
@@ -288,6 +290,13 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tracked {
     fn execute(&self, stream: F) {
         self.0.spawn(stream);
     }
+}
+
+/// The peer, without its certificate once that is believed no longer: what is under way is answered, and what an ended
+/// connection still brings is not let in by it.
+fn as_believed(peer: &Peer, distrusted: &CancellationToken) -> Peer {
+    let certificate = peer.certificate.clone().filter(|_| !distrusted.is_cancelled());
+    Peer { certificate, ..peer.clone() }
 }
 
 fn why(error: &hyper::Error) -> Closed {

@@ -32,7 +32,7 @@ pub mod jwks;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_LENGTH, SET_COOKIE, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request};
 use http_body::Body;
@@ -143,7 +143,12 @@ impl Gateway {
             Err(refusal) => self.refuse(&refusal, reader, &mut record).await,
         };
         if let Err(unaudited) = self.tell(&reply, &record).await {
+            // A link that was spent is this browser's, and stays so: it may come again when events can be written.
+            let cookie = reply.headers_mut().remove(SET_COOKIE);
             reply = self.refuse(&unaudited.into(), reader, &mut record).await;
+            if let Some(cookie) = cookie {
+                reply.headers_mut().insert(SET_COOKIE, cookie);
+            }
         }
         self.finish(&mut reply, reader, &parts, &record);
         reply

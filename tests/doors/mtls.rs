@@ -179,6 +179,21 @@ async fn a_list_that_has_ended_or_is_forged_vouches_for_nobody() {
     }
 }
 
+/// A list stays good for a while after its successor was made, and both may be there.
+#[tokio::test]
+async fn of_several_lists_the_newest_is_believed() {
+    let root = Authority::root("hospital");
+    let ehr = root.issue("ehr.example.org", 7);
+    let before = root.list_of(&[], (2030, 4), (2030, 7)).pem().unwrap();
+    let revoking = root.list_of(&[&ehr.serial], (2030, 5), (2030, 6)).pem().unwrap();
+    for lists in [[before.as_str(), revoking.as_str()], [revoking.as_str(), before.as_str()]] {
+        let asking = Asking::begin(&root, &[("a.pem", lists.concat().as_bytes())]).await;
+        let shown = config(&asking.gate, Some(&ehr), VERSIONS[1], "http/1.1");
+        assert!(!is_served(&asking.gate, shown).await);
+        asking.gate.counts("hookgate_handshakes_failed_total{reason=\"revoked\"} 1").await;
+    }
+}
+
 #[tokio::test]
 async fn when_a_list_ends_is_told() {
     let root = Authority::root("hospital");

@@ -793,8 +793,10 @@ async fn what_failed_takes_no_place_from_what_is_done() {
         let mut tries = 0;
         while scene.report(done.clone()).await.status() != 200 {
             tries += 1;
-            assert!(tries < 10_000, "never taken");
+            assert!(tries < 60, "never taken");
             tokio::time::sleep(Duration::from_millis(5)).await;
+            // Whoever tells it may have begun to wait only after the clock was set forward.
+            scene.advance(Duration::from_secs(1));
         }
         assert_eq!(scene.reports().len(), 2, "{seconds} s later");
     }

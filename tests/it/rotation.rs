@@ -318,9 +318,15 @@ async fn a_bad_file_changes_nothing_for_callers() {
         scene.advance(EVERY);
     }
     assert_eq!(scene.post(&scene.endpoint(), hook_body()).await.status(), 200);
-    let ready = reqwest::get(format!("{}/readyz", scene.health())).await.unwrap();
-    assert_eq!(ready.status(), 200);
-    let ready: Value = ready.json().await.unwrap();
-    let told = ready["degraded"][0].as_str().unwrap();
-    assert!(told.starts_with("keyring: ") && told.contains("is damaged at line 1"), "{ready}");
+    // It is told a moment after it is counted.
+    let told = loop {
+        let ready = reqwest::get(format!("{}/readyz", scene.health())).await.unwrap();
+        assert_eq!(ready.status(), 200);
+        let ready: Value = ready.json().await.unwrap();
+        match ready["degraded"][0].as_str() {
+            Some(told) => break told.to_owned(),
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert!(told.starts_with("keyring: ") && told.contains("is damaged at line 1"), "{told}");
 }

@@ -226,6 +226,7 @@ async fn where_events_are_required_nothing_is_decided_without_them() {
     let refused = scene.click(&link).send().await.unwrap();
     assert_eq!(refused.status(), 503);
     assert_eq!(lines_of(&request_id(&refused))[0]["reason"], "audit-unwritten");
+    let cookie = refused.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap();
     let before = scene.service.arrivals().len();
     assert_eq!(scene.post(&scene.endpoint(), hook_body()).await.status(), 503);
     assert_eq!(scene.service.arrivals().len(), before, "the call went on");
@@ -239,6 +240,9 @@ async fn where_events_are_required_nothing_is_decided_without_them() {
     let events = audited(&file);
     let found = |word: &str| events.iter().filter(|event| event["event"] == word).count();
     assert_eq!((found("link-opened"), found("call-accepted")), (1, 2));
+    // It was spent for this browser, which may come again.
+    assert_eq!(scene.click(&link).send().await.unwrap().status(), 410);
+    assert_eq!(scene.click(&link).header("cookie", cookie).send().await.unwrap().status(), 303);
 }
 
 /// The cells of the first column of the table below this heading.
