@@ -172,7 +172,11 @@ impl Reloads {
             let watching = self.watch().await;
             // What has changed before it was watched.
             let cause = match self.look().await {
-                Some(cause) => cause,
+                // It may be half written; and what cannot even be read must not be tried without a pause.
+                Some(cause) => {
+                    self.reached.lasting.ambient.clock.sleep(SETTLE).await;
+                    cause
+                }
                 None => self.next_cause(&watching).await,
             };
             self.attempt(cause).await;
@@ -207,11 +211,8 @@ impl Reloads {
         loop {
             let poll = self.reached.live.generation().config().reload.poll.get();
             tokio::select! {
-                asked = self.source.asked.recv() => match asked {
-                    Some(()) => return Cause::Asked,
-                    // Nobody can ask any more; files still change.
-                    None => clock.sleep(poll).await,
-                },
+                // Where nobody can ask any more, files still change.
+                Some(()) = self.source.asked.recv() => return Cause::Asked,
                 () = watching.heard() => clock.sleep(SETTLE).await,
                 () = clock.sleep(poll) => {
                     // It may be good by now for a reason that no file shows.

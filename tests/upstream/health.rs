@@ -90,16 +90,20 @@ async fn an_answer_too_few_changes_nothing() {
     let settings = asked(&[one.address, other.address], "unhealthy_after = 3");
     let gateway = Gateway::with(&[settings], None);
     let _running = gateway.start();
+    // With the last answer of a round the next one is waited for already.
+    let answers = || -> usize {
+        let metrics = gateway.metrics();
+        let lines = metrics.lines().filter(|l| l.starts_with("hookgate_upstream_checks_total{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
+    };
     let rounds = async |count: usize| {
         for _ in 0..count {
-            let before = one.seen().len();
+            let before = answers();
             gateway.clock.advance(Duration::from_secs(5));
-            until("it was asked", || one.seen().len() > before).await;
-            let failed = format!("address=\"{}\",outcome=\"failed\"}}", one.address);
-            until("it is counted", || gateway.metrics().contains(&failed)).await;
+            until("both have answered", || answers() == before + 2).await;
         }
     };
-    until("it was asked", || !one.seen().is_empty()).await;
+    until("both have answered", || answers() == 2).await;
     mood.store(500, Ordering::SeqCst);
     rounds(2).await;
     mood.store(200, Ordering::SeqCst);

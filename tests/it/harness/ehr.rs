@@ -77,7 +77,7 @@ impl Scene {
 
     /// Waits until `/readyz` has exactly this pending, which a task in the background brings about.
     pub(crate) async fn until_pending(&self, expected: &[&str]) {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             let (status, pending) = self.pending().await;
             if pending == expected {
                 assert_eq!(status, if expected.is_empty() { 200 } else { 503 });

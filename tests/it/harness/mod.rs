@@ -380,6 +380,8 @@ impl Scene {
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(5));
+                // The exporter may have begun to gather only now.
+                self.clock.advance(Duration::from_secs(6));
                 metrics = scrape(running.address);
             }
             metrics
