@@ -27,7 +27,7 @@ async fn what_the_url_says_stays_wherever_it_is_called() {
     assert!(gateway.metrics().contains(&line), "{line}\n{}", gateway.metrics());
     let status = gateway.addresses();
     assert_eq!((status[0].calls, status[0].failures, status[0].in_flight), (5, 0, 0));
-    assert!(status[0].p50.is_some() && status[0].error_rate() == Some(0.0));
+    assert!(status[0].p50.is_some());
 }
 
 #[tokio::test]

@@ -48,16 +48,6 @@ pub struct UpstreamStatus {
     pub addresses: Vec<AddressStatus>,
 }
 
-impl UpstreamStatus {
-    /// Whether any of its addresses gets calls.
-    pub fn is_available(&self) -> bool {
-        self.addresses.iter().any(|address| match address.state {
-            AddressState::Closed => true,
-            AddressState::Open | AddressState::HalfOpen | AddressState::Unhealthy => false,
-        })
-    }
-}
-
 /// One address of an upstream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddressStatus {
@@ -81,13 +71,4 @@ pub struct AddressStatus {
     pub failures: u64,
     /// What failed last, by the word that `hookgate_upstream_calls_total` has for it, and when.
     pub last_error: Option<(UnixTime, &'static str)>,
-}
-
-impl AddressStatus {
-    /// The share of the calls of the last five minutes that failed, 0 to 1. Nothing where there were none.
-    pub fn error_rate(&self) -> Option<f64> {
-        let (calls, failures) = (u32::try_from(self.calls), u32::try_from(self.failures));
-        let (calls, failures) = (calls.unwrap_or(u32::MAX), failures.unwrap_or(u32::MAX));
-        (calls > 0).then(|| f64::from(failures) / f64::from(calls))
-    }
 }
