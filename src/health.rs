@@ -3,7 +3,6 @@
 //! It is a listener of its own, so that no header of a public request can ever be mistaken for a
 //! probe's. Each connection answers one request and has ten seconds for it.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,29 +12,25 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::listening;
+use crate::listening::{Bounds, answer_each};
 use crate::readiness::Readiness;
 
-/// Probes and scrapers come one at a time; a flood must not take memory from calls.
-const MAX_CONNECTIONS: usize = 64;
-const MAX_HEADERS: usize = 32;
-/// hyper's smallest.
-const MAX_BUFFER: usize = 8 * 1024;
-const DEADLINE: Duration = Duration::from_secs(10);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const BOUNDS: Bounds = Bounds {
+    // Probes and scrapers come one at a time; a flood must not take memory from calls.
+    connections: 64,
+    headers: 32,
+    // hyper's smallest.
+    buffer: 8 * 1024,
+    deadline: Duration::from_secs(10),
+};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The health listener.
@@ -114,45 +109,12 @@ impl Health {
         registry: Arc<Registry>,
         stop: CancellationToken,
     ) {
-        let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let accept = async {
-            loop {
-                let Ok((stream, _)) = self.listener.accept().await else {
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                };
-                let Ok(place) = Arc::clone(&free).try_acquire_owned() else { continue };
-                let (readiness, registry) = (readiness.clone(), Arc::clone(&registry));
-                let stop = stop.clone();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = converse(stream, &readiness, &registry) => {}
-                        () = stop.cancelled() => {}
-                    }
-                    drop(place);
-                });
-            }
+        let handle = move |request| {
+            let answer = answer(&request, &readiness, &registry);
+            async move { answer }
         };
-        tokio::select! {
-            () = accept => {}
-            () = stop.cancelled() => {}
-        }
+        answer_each(self.listener, BOUNDS, handle, stop).await;
     }
-}
-
-async fn converse(stream: TcpStream, readiness: &Readiness, registry: &Registry) {
-    let serve = service_fn(|request: Request<Incoming>| async move {
-        Ok::<_, Infallible>(answer(&request, readiness, registry))
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(DEADLINE)
-        .max_buf_size(MAX_BUFFER)
-        .max_headers(MAX_HEADERS)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), serve);
-    // A probe that went away has nothing to be told.
-    let _ = timeout(DEADLINE, connection).await;
 }
 
 fn answer<B>(
@@ -212,6 +174,7 @@ mod tests {
     use super::*;
     use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     async fn ask(address: SocketAddr, line: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();

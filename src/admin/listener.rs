@@ -1,18 +1,11 @@
 //! The admin listener: accepts, reads one request, answers, closes.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::action::Operated;
@@ -21,16 +14,17 @@ use crate::admin::guard::Mark;
 use crate::admin::settings::{LoopbackAddress, NotLoopback, Settings};
 use crate::clock::Clock;
 use crate::entropy::{Entropy, NoEntropy};
-use crate::listening::why;
+use crate::listening::{Bounds, answer_each, why};
 
-/// A few people look; whoever floods it takes nothing from calls.
-const MAX_CONNECTIONS: usize = 16;
-const MAX_HEADERS: usize = 64;
-/// Browsers send the cookies of everything on this machine.
-const MAX_BUFFER: usize = 64 * 1024;
-/// An action waits for a key server that may take some seconds.
-const DEADLINE: Duration = Duration::from_secs(20);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const BOUNDS: Bounds = Bounds {
+    // A few people look; whoever floods it takes nothing from calls.
+    connections: 16,
+    headers: 64,
+    // Browsers send the cookies of everything on this machine.
+    buffer: 64 * 1024,
+    // An action waits for a key server that may take some seconds.
+    deadline: Duration::from_secs(20),
+};
 
 /// Why there is no admin listener.
 #[derive(Debug, thiserror::Error)]
@@ -107,44 +101,12 @@ impl Admin {
     /// Serves until `stop` is cancelled: an operator may watch a shutdown to its end.
     pub async fn serve(self, operated: Arc<dyn Operated>, stop: CancellationToken) {
         let desk = Arc::new(Desk::new(operated, self.mark, self.clock));
-        let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let accept = async {
-            loop {
-                let Ok((stream, _)) = self.listener.accept().await else {
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                };
-                let Ok(place) = Arc::clone(&free).try_acquire_owned() else { continue };
-                let (desk, stop) = (Arc::clone(&desk), stop.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = converse(stream, &desk) => {}
-                        () = stop.cancelled() => {}
-                    }
-                    drop(place);
-                });
-            }
+        let handle = move |request| {
+            let desk = Arc::clone(&desk);
+            async move { desk.answer(request).await }
         };
-        tokio::select! {
-            () = accept => {}
-            () = stop.cancelled() => {}
-        }
+        answer_each(self.listener, BOUNDS, handle, stop).await;
     }
-}
-
-async fn converse(stream: TcpStream, desk: &Desk) {
-    let serve = service_fn(|request: http::Request<Incoming>| async move {
-        Ok::<_, Infallible>(desk.answer(request).await)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(DEADLINE)
-        .max_buf_size(MAX_BUFFER)
-        .max_headers(MAX_HEADERS)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), serve);
-    // Whoever went away has nothing to be told.
-    let _ = timeout(DEADLINE, connection).await;
 }
 
 #[cfg(test)]
