@@ -182,18 +182,21 @@ impl What {
         }
     }
 
-    /// The link that it is about.
-    pub(crate) const fn link(&self) -> Option<Print> {
+    /// The link or the id that it is about.
+    pub(crate) const fn about(&self) -> Option<Credential> {
         match self {
-            Self::LinkMinted { link, .. } => Some(*link),
-            Self::LinkOpened { link, .. } | Self::LinkRefused { link } => *link,
+            Self::LinkMinted { link, .. } => Some(Credential::Link(*link)),
+            Self::LinkOpened { link: Some(link), .. } | Self::LinkRefused { link: Some(link) } => {
+                Some(Credential::Link(*link))
+            }
+            Self::IdUsed { id } | Self::IdRefused { id } => Some(Credential::Id(*id)),
             Self::CallAccepted
             | Self::CallRefused
             | Self::TokenReplayed
             | Self::RateLimited
             | Self::FhirServerRefused
-            | Self::IdUsed { .. }
-            | Self::IdRefused { .. }
+            | Self::LinkOpened { link: None, .. }
+            | Self::LinkRefused { link: None }
             | Self::KeysTaken
             | Self::KeysRefused
             | Self::KeyFileTaken
@@ -206,31 +209,15 @@ impl What {
             | Self::EventsLost(_) => None,
         }
     }
+}
 
-    /// The id that it is about.
-    pub(crate) const fn id(&self) -> Option<Print> {
-        match self {
-            Self::IdUsed { id } | Self::IdRefused { id } => Some(*id),
-            Self::CallAccepted
-            | Self::CallRefused
-            | Self::TokenReplayed
-            | Self::RateLimited
-            | Self::FhirServerRefused
-            | Self::LinkMinted { .. }
-            | Self::LinkOpened { .. }
-            | Self::LinkRefused { .. }
-            | Self::KeysTaken
-            | Self::KeysRefused
-            | Self::KeyFileTaken
-            | Self::KeyFileRefused
-            | Self::ConfigTaken
-            | Self::ConfigRefused
-            | Self::AdminAction { .. }
-            | Self::Started
-            | Self::Stopped
-            | Self::EventsLost(_) => None,
-        }
-    }
+/// What of a request is a credential by itself, by its print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// A link's one-time id.
+    Link(Print),
+    /// A card's or suggestion's id.
+    Id(Print),
 }
 
 /// One security decision.

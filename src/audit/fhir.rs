@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::audit::event::{About, Event, Outcome, Stamp, What};
+use crate::audit::event::{About, Credential, Event, Outcome, Stamp, What};
 
 const DCM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 const EVENT_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-event-type";
@@ -183,8 +183,10 @@ fn entity(stamp: Stamp, about: Option<&About>, event: &Event) -> Value {
         details.extend(about.hook_instance.map(|id| ("hook_instance", id.to_string())));
         details.extend(about.observed.iter().map(|reason| ("observed", (*reason).to_owned())));
     }
-    details.extend(what.link().map(|link| ("link", link.to_string())));
-    details.extend(what.id().map(|id| ("id", id.to_string())));
+    details.extend(what.about().map(|credential| match credential {
+        Credential::Link(print) => ("link", print.to_string()),
+        Credential::Id(print) => ("id", print.to_string()),
+    }));
     match what {
         What::LinkMinted { until, .. } => details.push(("until", until.to_string())),
         What::LinkOpened { again, .. } => details.push(("again", again.to_string())),

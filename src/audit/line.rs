@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::audit::event::{About, Event, Stamp, What};
+use crate::audit::event::{About, Credential, Event, Stamp, What};
 use crate::audit::fhir;
 use crate::audit::settings::Format;
 
@@ -91,6 +91,11 @@ impl<'a> Line<'a> {
         let what = &event.what;
         let client = event.client.as_ref().or_else(|| about?.client.as_ref());
         let address = event.address.or_else(|| Some(about?.address));
+        let (link, id) = match what.about() {
+            Some(Credential::Link(print)) => (Some(print), None),
+            Some(Credential::Id(print)) => (None, Some(print)),
+            None => (None, None),
+        };
         Self {
             time: stamp.time(),
             event: what.word(),
@@ -107,14 +112,14 @@ impl<'a> Line<'a> {
             tenant: about.and_then(|about| about.tenant.as_ref()).map(|tenant| tenant.as_str()),
             service: about.and_then(|about| about.service.as_ref()).map(|id| id.as_str()),
             hook_instance: about.and_then(|about| about.hook_instance).map(Shown::new),
-            link: what.link().map(Shown::new),
+            link: link.map(Shown::new),
             until: if let What::LinkMinted { until, .. } = what {
                 Some(Shown::new(until))
             } else {
                 None
             },
             again: if let What::LinkOpened { again, .. } = what { Some(*again) } else { None },
-            id: what.id().map(Shown::new),
+            id: id.map(Shown::new),
             events: if let What::EventsLost(events) = what { Some(*events) } else { None },
             observed: about.map_or(&[], |about| &about.observed),
             run: Shown::new(stamp.run.as_hyphenated()),
