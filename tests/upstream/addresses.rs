@@ -33,16 +33,7 @@ async fn what_the_url_says_stays_wherever_it_is_called() {
 #[tokio::test]
 async fn calls_go_where_the_fewest_are_under_way() {
     let go = Arc::new(Notify::new());
-    let held = Arc::clone(&go);
-    let slow = Server::start(move |mut peer| {
-        let held = Arc::clone(&held);
-        async move {
-            peer.request().await;
-            held.notified().await;
-            peer.send(OK).await;
-        }
-    })
-    .await;
+    let slow = Server::holding(&go).await;
     let quick = Server::answering(OK, false).await;
     let patient = at(&[slow.address, quick.address]);
     let gateway = Arc::new(Gateway::with(&[patient], None));

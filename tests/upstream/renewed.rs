@@ -50,16 +50,7 @@ async fn what_is_not_changed_goes_on_with_its_connections_and_what_is_known() {
 #[tokio::test]
 async fn a_call_under_way_ends_where_it_began_and_counts_against_the_cap() {
     let go = Arc::new(Notify::new());
-    let held = Arc::clone(&go);
-    let server = Server::start(move |mut peer| {
-        let held = Arc::clone(&held);
-        async move {
-            peer.request().await;
-            held.notified().await;
-            peer.send(OK).await;
-        }
-    })
-    .await;
+    let server = Server::holding(&go).await;
     let own = Settings { max_concurrent: 1, max_queued: 0, ..settings(&server.url()) };
     let mut gateway = Gateway::with(std::slice::from_ref(&own), None);
     let under_way = gateway.upstreams.renewed(std::slice::from_ref(&own), &url()).unwrap();

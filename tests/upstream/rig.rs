@@ -22,6 +22,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -137,6 +138,20 @@ impl Server {
             }
         });
         Self { address, seen, connections }
+    }
+
+    /// One that answers each connection's first request when `go` says so.
+    pub async fn holding(go: &Arc<Notify>) -> Self {
+        let go = Arc::clone(go);
+        Self::start(move |mut peer| {
+            let go = Arc::clone(&go);
+            async move {
+                peer.request().await;
+                go.notified().await;
+                peer.send(OK).await;
+            }
+        })
+        .await
     }
 
     /// One that answers whatever comes with `bytes`, and closes if `close` says so.
