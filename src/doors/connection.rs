@@ -317,3 +317,28 @@ fn why(error: &hyper::Error) -> Closed {
         Closed::Protocol
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_certificate::ClientCertificate;
+    use crate::peer::Protocol;
+
+    #[test]
+    fn whose_certificate_has_ended_comes_without_it() {
+        let made = rcgen::generate_simple_self_signed(["ehr.example.org".to_owned()]).unwrap();
+        let certificate = Arc::new(ClientCertificate::read(made.cert.der()).unwrap());
+        let peer = Peer {
+            address: "192.0.2.1:4711".parse().unwrap(),
+            protocol: Protocol::Http2,
+            tls: true,
+            certificate: Some(certificate),
+        };
+        let distrusted = CancellationToken::new();
+        assert!(as_believed(&peer, &distrusted).certificate.is_some());
+        distrusted.cancel();
+        let doubted = as_believed(&peer, &distrusted);
+        assert!(doubted.certificate.is_none());
+        assert_eq!((doubted.address, doubted.tls), (peer.address, true));
+    }
+}
